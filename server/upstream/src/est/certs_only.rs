@@ -16,7 +16,6 @@ const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01];
 const ZERO: u8 = 0xa0;
 /// `[1]` of the revocation lists.
 const ONE: u8 = 0xa1;
-const SET: u8 = 0x31;
 
 /// The certificates of an EST server's answer, in DER, in its order; one at least. `body` is the base64 of a certs-only message;
 /// spaces and ends of lines may stand anywhere, and `Content-Transfer-Encoding` says nothing (RFC 8951, 3).
@@ -53,7 +52,7 @@ fn read(message: &[u8]) -> Result<Vec<Vec<u8>>, DerFault> {
 /// `SignedData` (RFC 5652, 5.1), of which a certs-only message has version, certificates and perhaps revocation lists.
 fn signed_data(data: &mut Wrapped<'_>) -> Result<Vec<Vec<u8>>, DerFault> {
     data.element(tag::INTEGER)?;
-    data.inside(SET, |algorithms| algorithms.skip_all())?;
+    data.inside(tag::SET, |algorithms| algorithms.skip_all())?;
     data.inside(tag::SEQUENCE, |content| {
         content.object_identifier(DATA, "content of another type than data")
     })?;
@@ -69,7 +68,7 @@ fn signed_data(data: &mut Wrapped<'_>) -> Result<Vec<Vec<u8>>, DerFault> {
     if data.peek() == Some(ONE) {
         data.inside(ONE, |lists| lists.skip_all())?;
     }
-    data.inside(SET, |signers| {
+    data.inside(tag::SET, |signers| {
         if signers.is_over() {
             Ok(())
         } else {
@@ -144,7 +143,7 @@ impl<'a> Wrapped<'a> {
 
     fn object_identifier(&mut self, expected: &[u8], otherwise: &'static str) -> Result<(), DerFault> {
         let fault = self.fault(otherwise);
-        let found = self.element(tag::OBJECT_IDENTIFIER)?;
+        let found = self.element(tag::OID)?;
         if found.get(2..) == Some(expected) {
             Ok(())
         } else {
@@ -209,17 +208,17 @@ mod tests {
     const B: [u8; 5] = [0x30, 3, 2, 1, 6];
 
     fn oid(contents: &[u8]) -> Vec<u8> {
-        element(tag::OBJECT_IDENTIFIER, &[contents])
+        element(tag::OID, &[contents])
     }
 
     /// A message with these parts in place of certificates and signers.
     fn message(certificates: &[u8], signers: &[u8]) -> Vec<u8> {
         let data = sequence(&[
             &element(tag::INTEGER, &[&[1]]),
-            &element(SET, &[]),
+            &element(tag::SET, &[]),
             &sequence(&[&oid(DATA)]),
             &element(ZERO, &[certificates]),
-            &element(SET, &[signers]),
+            &element(tag::SET, &[signers]),
         ]);
         sequence(&[&oid(SIGNED_DATA), &element(ZERO, &[&data])])
     }
@@ -230,7 +229,7 @@ mod tests {
         [
             &[0x30, 0x80][..],
             &oid(SIGNED_DATA),
-            &[ZERO, 0x80, 0x30, 0x80, 2, 1, 1, SET, 0x80],
+            &[ZERO, 0x80, 0x30, 0x80, 2, 1, 1, tag::SET, 0x80],
             end,
             &[0x30, 0x80],
             &oid(DATA),
@@ -238,7 +237,7 @@ mod tests {
             &[ZERO, 0x80],
             certificates,
             end,
-            &[SET, 0x80],
+            &[tag::SET, 0x80],
             end,
             end,
             end,

@@ -25,9 +25,6 @@ use crate::{
     files::{self, SecretFile, beside},
 };
 
-/// A token is not used when it ends sooner than this.
-const MARGIN: Duration = Duration::from_secs(5);
-
 /// How this server logs in.
 #[derive(Debug, Clone)]
 pub(super) enum LoginMethod {
@@ -94,12 +91,12 @@ impl Session {
     fn due(&self, now: Instant) -> Due {
         let Some(ends) = self.ends else { return Due::Nothing };
         let half = ends.saturating_duration_since(self.since) / 2;
-        if now + MARGIN >= ends && now.saturating_duration_since(self.since) >= half {
-            Due::Login
-        } else if now.saturating_duration_since(self.since) >= half {
-            if self.is_renewable { Due::Renewal } else { Due::Login }
-        } else {
+        if now.saturating_duration_since(self.since) < half {
             Due::Nothing
+        } else if self.is_renewable && now < ends {
+            Due::Renewal
+        } else {
+            Due::Login
         }
     }
 }
@@ -177,10 +174,10 @@ impl Login {
                 }
             }
         }
-        if due == Due::Nothing || present.is_some() && due == Due::Renewal {
-            if let Some(session) = present.as_ref() {
-                return Ok((session.clone(), false));
-            }
+        if due != Due::Login
+            && let Some(session) = present.as_ref()
+        {
+            return Ok((session.clone(), false));
         }
         *present = None;
         let session = self.log_in(api).await?;
@@ -297,10 +294,10 @@ mod tests {
         assert_eq!(due(3600, true, 1799), Due::Nothing);
         assert_eq!(due(3600, true, 1800), Due::Renewal);
         assert_eq!(due(3600, false, 1800), Due::Login);
-        assert_eq!(due(3600, true, 3595), Due::Login);
+        assert_eq!(due(3600, true, 3599), Due::Renewal);
+        assert_eq!(due(3600, true, 3600), Due::Login);
         assert_eq!(due(0, false, 1_000_000), Due::Nothing);
-        assert_eq!(due(4, true, 1), Due::Nothing, "a short life is used for its first half");
-        assert_eq!(due(4, true, 2), Due::Login);
+        assert_eq!((due(4, true, 1), due(4, true, 2)), (Due::Nothing, Due::Renewal));
     }
 
     #[test]

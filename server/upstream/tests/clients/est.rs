@@ -105,9 +105,15 @@ async fn a_request_is_enrolled_and_its_chain_comes_from_cacerts() {
     let (upstream, request) = (site.upstream(&fake.url, ""), Request::new());
     let signed = sign(&upstream, &request).await.unwrap();
     require_genuine(&signed, &request);
-    assert_eq!((&signed.chain[1], &signed.roots[0]), (&site.issuing.der, &site.root.der));
+    assert_eq!(
+        (&signed.chain[1], &signed.roots[0]),
+        (&site.issuing.der, &site.root.der)
+    );
     let seen = fake.seen();
-    assert_eq!(seen.iter().map(|seen| seen.line.as_str()).collect::<Vec<_>>(), [ENROL, CACERTS]);
+    assert_eq!(
+        seen.iter().map(|seen| seen.line.as_str()).collect::<Vec<_>>(),
+        [ENROL, CACERTS]
+    );
     assert_eq!(STANDARD.decode(&seen[0].body).unwrap(), request.csr);
     assert_eq!(seen[0].header("content-type"), "application/pkcs10");
     let basic = STANDARD.encode(format!("hallmark:{PASSWORD}"));
@@ -122,7 +128,10 @@ async fn a_request_is_enrolled_and_its_chain_comes_from_cacerts() {
 #[tokio::test]
 async fn a_client_certificate_enrols_without_a_password_and_again() {
     let site = Site::new();
-    let fake = est(&site, |seen| (!seen.has_certificate).then(|| Reply::text(401, "text/plain", ""))).await;
+    let fake = est(&site, |seen| {
+        (!seen.has_certificate).then(|| Reply::text(401, "text/plain", ""))
+    })
+    .await;
     let leaf = site.tls.leaf("hallmark-server");
     let folder = site.folder.path();
     let text = format!(
@@ -139,7 +148,10 @@ async fn a_client_certificate_enrols_without_a_password_and_again() {
     assert_eq!(seen[0].line, "POST /.well-known/est/machines/simplereenroll");
     assert_eq!(seen[0].header("authorization"), "");
     // The control: without the certificate the same server refuses.
-    assert_eq!(refused(sign(&site.upstream(&fake.url, ""), &request).await).0, "HM-CA-0066");
+    assert_eq!(
+        refused(sign(&site.upstream(&fake.url, ""), &request).await).0,
+        "HM-CA-0066"
+    );
 }
 
 #[tokio::test]
@@ -148,14 +160,18 @@ async fn a_server_that_has_not_decided_is_asked_again_with_the_same_request() {
     let (undecided, pause) = (Arc::new(AtomicUsize::new(1)), Arc::new(Mutex::new("1")));
     let (left, told) = (Arc::clone(&undecided), Arc::clone(&pause));
     let fake = est(&site, move |seen| {
-        let waits = seen.line == ENROL && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        let waits = seen.line == ENROL
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                .is_ok();
         let retry_after = ("retry-after", told.lock().unwrap().to_string());
         waits.then(|| Reply::Whole(202, vec![retry_after], vec![]))
     })
     .await;
     let enrolments = || {
         let seen = fake.seen().into_iter().filter(|seen| seen.line == ENROL);
-        seen.map(|seen| STANDARD.decode(&seen.body).unwrap()).collect::<Vec<_>>()
+        seen.map(|seen| STANDARD.decode(&seen.body).unwrap())
+            .collect::<Vec<_>>()
     };
     let (upstream, first) = (site.upstream(&fake.url, ""), Request::new());
     require_genuine(&sign(&upstream, &first).await.unwrap(), &first);
@@ -189,19 +205,43 @@ async fn every_failure_has_its_code() {
     let signed_message = signed(&site);
     let digest = ("www-authenticate", "Digest realm=\"x\"".to_owned());
     let cases = vec![
-        (Reply::Whole(401, vec![digest], vec![]), "HM-CA-0066", "it asks for Digest"),
-        (Reply::text(403, "text/plain", "not for you"), "HM-CA-0066", "not for you"),
-        (Reply::text(400, "text/plain", &format!("profile\u{1b}[2J {PASSWORD} refuses")), "HM-CA-0068", "profile\\u{1b}[2J [secret] refuses"),
+        (
+            Reply::Whole(401, vec![digest], vec![]),
+            "HM-CA-0066",
+            "it asks for Digest",
+        ),
+        (
+            Reply::text(403, "text/plain", "not for you"),
+            "HM-CA-0066",
+            "not for you",
+        ),
+        (
+            Reply::text(400, "text/plain", &format!("profile\u{1b}[2J {PASSWORD} refuses")),
+            "HM-CA-0068",
+            "profile\\u{1b}[2J [secret] refuses",
+        ),
         (Reply::text(404, "text/plain", ""), "HM-CA-0069", "404"),
         (Reply::Whole(204, vec![], vec![]), "HM-CA-0069", "204"),
         (Reply::text(500, "text/plain", "database"), "HM-CA-0064", "database"),
         (Reply::text(200, "text/html", "<html>"), "HM-CA-0056", "text/html"),
         (Reply::text(200, PKCS7, "<html>"), "HM-CA-0056", "base64"),
         (Reply::text(200, PKCS7, "MAMCAQU="), "HM-CA-0056", "certs-only"),
-        (Reply::text(200, PKCS7, &in_lines(&signed_message)), "HM-CA-0056", "certs-only"),
+        (
+            Reply::text(200, PKCS7, &in_lines(&signed_message)),
+            "HM-CA-0056",
+            "certs-only",
+        ),
         (Reply::text(200, PKCS7, &"A".repeat(10 << 20)), "HM-CA-0055", "at most"),
-        (Reply::Whole(302, vec![("location", "https://example.org/".into())], vec![]), "HM-CA-0057", "example.org"),
-        (certs(folder, &[&site.issuing.sign(&Request::new().csr)]), "HM-CA-0065", "the key that was asked for"),
+        (
+            Reply::Whole(302, vec![("location", "https://example.org/".into())], vec![]),
+            "HM-CA-0057",
+            "example.org",
+        ),
+        (
+            certs(folder, &[&site.issuing.sign(&Request::new().csr)]),
+            "HM-CA-0065",
+            "the key that was asked for",
+        ),
         (Reply::Raw(vec![]), "HM-CA-0052", "reach"),
     ];
     for (reply, code, part) in cases {
@@ -219,14 +259,23 @@ async fn every_failure_has_its_code() {
     let stranger = Arc::new(Ca::root("Enterprise root"));
     let other = Arc::clone(&stranger);
     let below = site.folder.path().to_owned();
-    let fake = est(&site, move |seen| (seen.line == CACERTS).then(|| certs(&below, &[&other.der]))).await;
-    assert_eq!(refused(sign(&site.upstream(&fake.url, ""), &Request::new()).await).0, "HM-CA-0065");
+    let fake = est(&site, move |seen| {
+        (seen.line == CACERTS).then(|| certs(&below, &[&other.der]))
+    })
+    .await;
+    assert_eq!(
+        refused(sign(&site.upstream(&fake.url, ""), &Request::new()).await).0,
+        "HM-CA-0065"
+    );
     // The control.
     let fake = est(&site, |_| None).await;
     let request = Request::new();
     require_genuine(&sign(&site.upstream(&fake.url, ""), &request).await.unwrap(), &request);
     let pinned = format!("roots = {:?}", pki::file(folder, "other.pem", &stranger.pem));
-    assert_eq!(refused(sign(&site.upstream(&fake.url, &pinned), &request).await).0, "HM-CA-0065");
+    assert_eq!(
+        refused(sign(&site.upstream(&fake.url, &pinned), &request).await).0,
+        "HM-CA-0065"
+    );
 }
 
 /// A message that OpenSSL signed.

@@ -67,7 +67,11 @@ impl Reply {
     }
 
     pub(crate) fn text(status: u16, kind: &str, body: &str) -> Self {
-        Self::Whole(status, vec![("content-type", kind.to_owned())], body.as_bytes().to_vec())
+        Self::Whole(
+            status,
+            vec![("content-type", kind.to_owned())],
+            body.as_bytes().to_vec(),
+        )
     }
 }
 
@@ -129,7 +133,12 @@ fn config(ca: &Ca) -> ServerConfig {
         .unwrap()
 }
 
-async fn serve(acceptor: TlsAcceptor, stream: TcpStream, answers: Answers, log: Arc<Mutex<Vec<Seen>>>) -> std::io::Result<()> {
+async fn serve(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    answers: Answers,
+    log: Arc<Mutex<Vec<Seen>>>,
+) -> std::io::Result<()> {
     let mut stream = acceptor.accept(stream).await?;
     let seen = read(&mut stream).await?;
     let reply = answers(&seen);
@@ -175,7 +184,11 @@ async fn read(stream: &mut TlsStream<TcpStream>) -> std::io::Result<Seen> {
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.lines();
-    seen.line = lines.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+    seen.line = lines
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(" HTTP/1.1")
+        .to_owned();
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
         seen.headers.insert(name.to_lowercase(), value.to_owned());
     }

@@ -67,7 +67,7 @@ impl Bao {
         let key = pki::file(folder.path(), "server.key", &leaf.key.serialize_pem());
         let (plain, tls_port) = (free_port(), free_port());
         let text = format!(
-            "disable_mlock = true\nlistener \"tcp\" {{\n address = \"127.0.0.1:{tls_port}\"\n tls_cert_file = {certificate:?}\n \
+            "listener \"tcp\" {{\n address = \"127.0.0.1:{tls_port}\"\n tls_cert_file = {certificate:?}\n \
              tls_key_file = {key:?}\n}}\n"
         );
         let config = pki::file(folder.path(), "config.hcl", &text);
@@ -103,12 +103,33 @@ impl Bao {
     fn mounts(&self) {
         self.told(&["secrets", "enable", "pki"]);
         self.told(&["secrets", "tune", "-max-lease-ttl=87600h", "pki"]);
-        self.told(&["write", "pki/root/generate/internal", "common_name=Enterprise root", "ttl=8760h", "issuer_name=main"]);
-        self.told(&["secrets", "enable", "-path=below", "pki"]);
-        let csr = self.told(&["write", "-field=csr", "below/intermediate/generate/internal", "common_name=Issuing"]);
-        let signed = self.told(&["write", "-field=certificate", "pki/root/sign-intermediate", &format!("csr={csr}"), "ttl=4000h"]);
+        self.told(&[
+            "write",
+            "pki/root/generate/internal",
+            "common_name=Enterprise root",
+            "ttl=8760h",
+            "issuer_name=main",
+        ]);
+        self.told(&["secrets", "enable", "-path=below", "-max-lease-ttl=87600h", "pki"]);
+        let csr = self.told(&[
+            "write",
+            "-field=csr",
+            "below/intermediate/generate/internal",
+            "common_name=Issuing",
+        ]);
+        let signed = self.told(&[
+            "write",
+            "-field=certificate",
+            "pki/root/sign-intermediate",
+            &format!("csr={csr}"),
+            "ttl=4000h",
+        ]);
         let root = self.told(&["read", "-field=certificate", "pki/cert/ca"]);
-        self.told(&["write", "below/intermediate/set-signed", &format!("certificate={signed}\n{root}")]);
+        self.told(&[
+            "write",
+            "below/intermediate/set-signed",
+            &format!("certificate={signed}\n{root}"),
+        ]);
         self.piped(&["policy", "write", "hallmark", "-"], POLICY);
     }
 
@@ -159,9 +180,17 @@ impl Bao {
         settings.extend(more);
         self.told(&settings);
         let role = self.told(&["read", "-field=role_id", "auth/approle/role/hallmark/role-id"]);
-        let secret = self.told(&["write", "-f", "-field=secret_id", "auth/approle/role/hallmark/secret-id"]);
+        let secret = self.told(&[
+            "write",
+            "-f",
+            "-field=secret_id",
+            "auth/approle/role/hallmark/secret-id",
+        ]);
         let file = self.file("secret-id", &secret);
-        format!("[auth.approle]\nrole_id = {role:?}\nsecret_id = \"file:{}\"\n", file.display())
+        format!(
+            "[auth.approle]\nrole_id = {role:?}\nsecret_id = \"file:{}\"\n",
+            file.display()
+        )
     }
 
     fn token(&self, name: &str, more: &[&str]) -> (String, String) {
@@ -177,7 +206,11 @@ impl Bao {
 async fn mounts_of_a_root_and_of_an_authority_below_sign() {
     let Some(bao) = Bao::start() else { return };
     let approle = bao.approle(&[]);
-    for (more, length) in [("", 1), ("mount = \"below\"\n", 2), ("issuer = \"main\"\nmax_path_length = 0\n", 1)] {
+    for (more, length) in [
+        ("", 1),
+        ("mount = \"below\"\n", 2),
+        ("issuer = \"main\"\nmax_path_length = 0\n", 1),
+    ] {
         let upstream = bao.upstream(&format!("{more}{approle}"));
         let request = Request::new();
         let signed = sign(&upstream, &request).await.unwrap();
@@ -186,7 +219,11 @@ async fn mounts_of_a_root_and_of_an_authority_below_sign() {
         assert_eq!(upstream.roots().await.unwrap().as_ref(), Some(&signed.roots), "{more}");
         let leaf = pki::read(&signed.chain[0]);
         let constraint = leaf.basic_constraints().unwrap().unwrap().value.path_len_constraint;
-        assert_eq!(constraint == Some(0), more.contains("max_path_length"), "{constraint:?}");
+        assert_eq!(
+            constraint == Some(0),
+            more.contains("max_path_length"),
+            "{constraint:?}"
+        );
         let life = leaf.validity().not_after.timestamp() - leaf.validity().not_before.timestamp();
         assert!((3600..3700).contains(&life), "{life}");
         assert!(leaf.subject().to_string().contains("SPIFFE"), "{}", leaf.subject());
@@ -198,7 +235,15 @@ async fn every_login_works() {
     let Some(bao) = Bao::start() else { return };
     let leaf = bao.tls.leaf("hallmark-server");
     bao.told(&["auth", "enable", "cert"]);
-    bao.piped(&["write", "auth/cert/certs/hallmark", "token_policies=hallmark", "certificate=-"], &leaf_signer(&bao));
+    bao.piped(
+        &[
+            "write",
+            "auth/cert/certs/hallmark",
+            "token_policies=hallmark",
+            "certificate=-",
+        ],
+        &leaf_signer(&bao),
+    );
     let cert = format!(
         "[auth.cert]\ncertificate = {:?}\nkey = \"file:{}\"\n",
         bao.file("client.pem", &leaf.pem),
@@ -207,8 +252,18 @@ async fn every_login_works() {
     bao.told(&["auth", "enable", "jwt"]);
     let (jwt, public) = service_account(&bao);
     bao.piped(&["write", "auth/jwt/config", "jwt_validation_pubkeys=-"], &public);
-    bao.told(&["write", "auth/jwt/role/hallmark", "role_type=jwt", "user_claim=sub", "bound_audiences=vault", "token_policies=hallmark"]);
-    let kubernetes = format!("[auth.kubernetes]\nmount = \"jwt\"\nrole = \"hallmark\"\njwt = {:?}\n", bao.file("jwt", &jwt));
+    bao.told(&[
+        "write",
+        "auth/jwt/role/hallmark",
+        "role_type=jwt",
+        "user_claim=sub",
+        "bound_audiences=vault",
+        "token_policies=hallmark",
+    ]);
+    let kubernetes = format!(
+        "[auth.kubernetes]\nmount = \"jwt\"\nrole = \"hallmark\"\njwt = {:?}\n",
+        bao.file("jwt", &jwt)
+    );
     let token = bao.token("token", &[]).1;
     for auth in [cert, kubernetes, token, bao.approle(&["token_num_uses=1"])] {
         let upstream = bao.upstream(&auth);
@@ -229,11 +284,17 @@ fn leaf_signer(bao: &Bao) -> String {
 fn service_account(bao: &Bao) -> (String, String) {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let claims = serde_json::json!({ "sub": "system:serviceaccount:hallmark:server", "aud": "vault", "iat": now, "exp": now + 600 });
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA"}"#);
     let payload = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
-    let (input, private) = (bao.file("jwt-input", &payload), bao.file("jwt-key", &key.serialize_pem()));
+    let (input, private) = (
+        bao.file("jwt-input", &payload),
+        bao.file("jwt-key", &key.serialize_pem()),
+    );
     let signed = Command::new("openssl")
         .args(["pkeyutl", "-sign", "-rawin", "-inkey"])
         .arg(private)
@@ -242,7 +303,10 @@ fn service_account(bao: &Bao) -> (String, String) {
         .output()
         .unwrap();
     assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
-    (format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signed.stdout)), key.public_key_pem())
+    (
+        format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signed.stdout)),
+        key.public_key_pem(),
+    )
 }
 
 #[tokio::test]
@@ -282,7 +346,10 @@ async fn a_token_lives_on_as_long_as_it_is_renewed() {
 async fn what_openbao_refuses_has_its_code() {
     let Some(bao) = Bao::start() else { return };
     let approle = bao.approle(&[]);
-    let root = format!("[auth.token]\ntoken = \"file:{}\"\n", bao.file("root", "root").display());
+    let root = format!(
+        "[auth.token]\ntoken = \"file:{}\"\n",
+        bao.file("root", "root").display()
+    );
     let of = |text: String| {
         let upstream = bao.upstream(&text);
         async move { refused(sign(&upstream, &Request::new()).await) }
@@ -294,9 +361,15 @@ async fn what_openbao_refuses_has_its_code() {
     let (code, report) = of(format!("namespace = \"nowhere\"\n{root}")).await;
     assert!(["HM-CA-0062", "HM-CA-0059"].contains(&code), "{report}");
     let (code, report) = of(format!("issuer = \"nobody\"\n{root}")).await;
-    assert!(["HM-CA-0062", "HM-CA-0063", "HM-CA-0064"].contains(&code) && report.contains("issuer"), "{code} {report}");
+    assert!(
+        ["HM-CA-0062", "HM-CA-0063", "HM-CA-0064"].contains(&code) && report.contains("issuer"),
+        "{code} {report}"
+    );
     let secret = bao.file("wrong", "wrong");
-    let wrong = approle.replace(&bao.folder.path().join("secret-id").display().to_string(), &secret.display().to_string());
+    let wrong = approle.replace(
+        &bao.folder.path().join("secret-id").display().to_string(),
+        &secret.display().to_string(),
+    );
     let (code, report) = of(wrong).await;
     assert_eq!(code, "HM-CA-0058", "{report}");
     // Longer than the issuer's own life.
@@ -324,8 +397,17 @@ async fn a_mount_of_a_namespace_signs() {
     let Some(bao) = Bao::start() else { return };
     bao.told(&["namespace", "create", "team"]);
     bao.told(&["secrets", "enable", "-namespace=team", "pki"]);
-    bao.told(&["write", "-namespace=team", "pki/root/generate/internal", "common_name=Team root", "ttl=700h"]);
-    let root = format!("[auth.token]\ntoken = \"file:{}\"\n", bao.file("root", "root").display());
+    bao.told(&[
+        "write",
+        "-namespace=team",
+        "pki/root/generate/internal",
+        "common_name=Team root",
+        "ttl=700h",
+    ]);
+    let root = format!(
+        "[auth.token]\ntoken = \"file:{}\"\n",
+        bao.file("root", "root").display()
+    );
     let upstream = bao.upstream(&format!("namespace = \"team\"\n{root}"));
     let request = Request::new();
     let signed = sign(&upstream, &request).await.unwrap();
@@ -339,9 +421,17 @@ async fn the_documented_commands_give_the_rights_that_are_needed() {
     let Some(bao) = Bao::bare() else { return };
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/how-to/run-below-vault-or-spire.vault.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let blocks: Vec<&str> = page
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
     assert_eq!(blocks.len(), 3, "the page was read");
-    let path = format!("{}:{}", bao.program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let path = format!(
+        "{}:{}",
+        bao.program.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
     let done = Command::new("sh")
         .args(["-eu", "-c", &blocks.concat()])
         .current_dir(&bao.folder)
@@ -356,7 +446,10 @@ async fn the_documented_commands_give_the_rights_that_are_needed() {
     let role = bao.told(&["read", "-field=role_id", "auth/approle/role/hallmark-server/role-id"]);
     assert!(told.contains(&role), "{told}");
     let secret = bao.folder.path().join("vault-secret-id");
-    let config = format!("[auth.approle]\nrole_id = {role:?}\nsecret_id = \"file:{}\"\n", secret.display());
+    let config = format!(
+        "[auth.approle]\nrole_id = {role:?}\nsecret_id = \"file:{}\"\n",
+        secret.display()
+    );
     let upstream = bao.upstream(&config);
     let request = Request::new();
     require_genuine(&sign(&upstream, &request).await.unwrap(), &request);

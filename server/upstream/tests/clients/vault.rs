@@ -64,13 +64,20 @@ impl Site {
         let (_, csr) = request_of(seen.json()["csr"].as_str().unwrap());
         let chain = [&self.issuing.pem, &self.root.pem];
         let certificate = pki::pem(&self.issuing.sign(&csr));
-        let data = json!({ "certificate": certificate, "issuing_ca": self.issuing.pem, "ca_chain": chain, "expiration": 1 });
-        Reply::json(200, &json!({ "request_id": "x", "data": data, "warnings": ["a warning"], "auth": null }))
+        let data =
+            json!({ "certificate": certificate, "issuing_ca": self.issuing.pem, "ca_chain": chain, "expiration": 1 });
+        Reply::json(
+            200,
+            &json!({ "request_id": "x", "data": data, "warnings": ["a warning"], "auth": null }),
+        )
     }
 
     fn chain(&self) -> Reply {
         let both = format!("{}{}", self.issuing.pem, self.root.pem);
-        Reply::json(200, &json!({ "data": { "ca_chain": both, "certificate": self.issuing.pem } }))
+        Reply::json(
+            200,
+            &json!({ "data": { "ca_chain": both, "certificate": self.issuing.pem } }),
+        )
     }
 }
 
@@ -108,13 +115,19 @@ async fn a_mount_signs_and_names_its_chain() {
     let request = Request::new();
     let signed = sign(&upstream, &request).await.unwrap();
     require_genuine(&signed, &request);
-    assert_eq!((&signed.chain[1], &signed.roots[0]), (&site.issuing.der, &site.root.der));
+    assert_eq!(
+        (&signed.chain[1], &signed.roots[0]),
+        (&site.issuing.der, &site.root.der)
+    );
     assert_eq!(signed.chain.len(), 2);
     let seen = fake.seen();
     let lines: Vec<_> = seen.iter().map(|seen| seen.line.as_str()).collect();
     assert_eq!(lines, [LOGIN, SIGN]);
     assert_eq!(seen[0].json(), json!({ "role_id": "role", "secret_id": SECRET_ID }));
-    assert_eq!((seen[0].header("x-vault-token"), seen[1].header("x-vault-token")), ("", TOKEN));
+    assert_eq!(
+        (seen[0].header("x-vault-token"), seen[1].header("x-vault-token")),
+        ("", TOKEN)
+    );
     for one in &seen {
         assert_eq!(one.header("x-vault-namespace"), "team/a");
         assert_eq!(one.header("x-vault-request"), "true");
@@ -136,7 +149,10 @@ async fn a_token_that_vault_no_longer_takes_is_made_anew_once() {
     let denials = Arc::new(AtomicUsize::new(0));
     let left = Arc::clone(&denials);
     let fake = vault(&site, move |seen| {
-        let is_denied = seen.line == SIGN && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        let is_denied = seen.line == SIGN
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                .is_ok();
         is_denied.then(|| Reply::errors(403, &["permission denied"]))
     })
     .await;
@@ -154,7 +170,10 @@ async fn a_token_that_vault_no_longer_takes_is_made_anew_once() {
     denials.store(2, Ordering::SeqCst);
     let (code, report) = refused(sign(&upstream, &Request::new()).await);
     assert_eq!(code, "HM-CA-0059");
-    assert!(report.contains("403 at /v1/pki/root/sign-intermediate: permission denied"), "{report}");
+    assert!(
+        report.contains("403 at /v1/pki/root/sign-intermediate: permission denied"),
+        "{report}"
+    );
     assert_eq!(lines(), [SIGN, LOGIN, SIGN]);
     // A token that was made for this order is not made again for it.
     let fresh = site.upstream(&fake.url, "");
@@ -163,37 +182,82 @@ async fn a_token_that_vault_no_longer_takes_is_made_anew_once() {
     assert_eq!(lines(), [LOGIN, SIGN]);
 }
 
+/// An answer, the code that it leads to, and a part of the report.
+type Case = (Reply, &'static str, &'static str);
+
+fn statuses() -> Vec<Case> {
+    let common_name = "1 error occurred:\n\t* common name not allowed by this role\u{1b}[2J\n\n";
+    let no_leader = "local node not active but active cluster node not found";
+    vec![
+        (
+            Reply::errors(503, &["Vault is sealed"]),
+            "HM-CA-0060",
+            "Vault is sealed",
+        ),
+        (Reply::text(503, "text/html", "<h1>busy</h1>"), "HM-CA-0064", "503"),
+        (
+            Reply::errors(429, &["rate limit quota exceeded"]),
+            "HM-CA-0061",
+            "rate limit",
+        ),
+        (Reply::errors(473, &[]), "HM-CA-0061", "473"),
+        (Reply::errors(500, &[no_leader]), "HM-CA-0061", "not active"),
+        (
+            Reply::errors(404, &["no handler for route"]),
+            "HM-CA-0062",
+            "no handler",
+        ),
+        (
+            Reply::errors(405, &["unsupported operation"]),
+            "HM-CA-0062",
+            "unsupported",
+        ),
+        (
+            Reply::errors(400, &[common_name]),
+            "HM-CA-0063",
+            "400 at /v1/pki/root/sign-intermediate: 1 error occurred: * common name not allowed by this role\\u{1b}[2J",
+        ),
+        (Reply::errors(500, &["internal"]), "HM-CA-0064", "internal"),
+        (Reply::text(200, "text/html", "<html>"), "HM-CA-0056", "text/html"),
+    ]
+}
+
+fn bodies() -> Vec<Case> {
+    let json = |text: &str| Reply::text(200, "application/json", text);
+    let without_length = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n".to_vec();
+    let long_head = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'x'; 1 << 20]].concat();
+    let gzip = vec![("content-encoding", "gzip".to_owned())];
+    vec![
+        (json("{"), "HM-CA-0056", "not JSON"),
+        (json(r#"{"data":{"certificate":""}}"#), "HM-CA-0056", "no certificate"),
+        (json(r#"{"data":{"certificate":"garbage"}}"#), "HM-CA-0056", "PEM"),
+        (json(&" ".repeat(10 << 20)), "HM-CA-0055", "at most"),
+        (
+            Reply::Raw([without_length, vec![b' '; 10 << 20]].concat()),
+            "HM-CA-0055",
+            "at most",
+        ),
+        (Reply::Raw(long_head), "HM-CA-0052", "reach"),
+        (Reply::Raw(b"SSH-2.0-x\r\n".to_vec()), "HM-CA-0052", "reach"),
+        (Reply::Raw(vec![]), "HM-CA-0052", "reach"),
+        (Reply::Whole(200, gzip, vec![0x1f, 0x8b]), "HM-CA-0056", "gzip"),
+    ]
+}
+
+fn redirects(location: String) -> Vec<Case> {
+    let to = |status, place: String| Reply::Whole(status, vec![("location", place)], vec![]);
+    vec![
+        (to(307, location), "HM-CA-0057", "307"),
+        (to(301, "/v1/elsewhere".into()), "HM-CA-0057", "/v1/elsewhere"),
+    ]
+}
+
 #[tokio::test]
 async fn every_failure_has_its_code() {
     let site = Site::new();
     let elsewhere = vault(&site, |_| None).await;
     let location = format!("{}/v1/pki/root/sign-intermediate", elsewhere.url);
-    let json_body = |text: &str| Reply::text(200, "application/json", text);
-    let cases = vec![
-        (Reply::errors(503, &["Vault is sealed"]), "HM-CA-0060", "Vault is sealed"),
-        (Reply::text(503, "text/html", "<h1>busy</h1>"), "HM-CA-0064", "503"),
-        (Reply::errors(429, &["request path \"pki\": rate limit quota exceeded"]), "HM-CA-0061", "rate limit"),
-        (Reply::errors(473, &[]), "HM-CA-0061", "473"),
-        (Reply::errors(500, &["local node not active but active cluster node not found"]), "HM-CA-0061", "not active"),
-        (Reply::errors(404, &["no handler for route"]), "HM-CA-0062", "no handler"),
-        (Reply::errors(405, &["unsupported operation"]), "HM-CA-0062", "unsupported"),
-        (Reply::errors(400, &["1 error occurred:\n\t* common name not allowed by this role\u{1b}[2J\n\n"]), "HM-CA-0063",
-            "400 at /v1/pki/root/sign-intermediate: 1 error occurred: * common name not allowed by this role\\u{1b}[2J"),
-        (Reply::errors(500, &["internal"]), "HM-CA-0064", "internal"),
-        (Reply::text(200, "text/html", "<html>"), "HM-CA-0056", "text/html"),
-        (json_body("{"), "HM-CA-0056", "not JSON"),
-        (json_body("{\"data\":{\"certificate\":\"\"}}"), "HM-CA-0056", "no certificate"),
-        (json_body("{\"data\":{\"certificate\":\"garbage\"}}"), "HM-CA-0056", "PEM"),
-        (json_body(&" ".repeat(10 << 20)), "HM-CA-0055", "at most"),
-        (Reply::Raw([b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n".to_vec(), vec![b' '; 10 << 20]].concat()),
-            "HM-CA-0055", "at most"),
-        (Reply::Raw([b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'x'; 1 << 20]].concat()), "HM-CA-0052", "reach"),
-        (Reply::Raw(b"SSH-2.0-x\r\n".to_vec()), "HM-CA-0052", "reach"),
-        (Reply::Raw(vec![]), "HM-CA-0052", "reach"),
-        (Reply::Whole(307, vec![("location", location)], vec![]), "HM-CA-0057", "307"),
-        (Reply::Whole(301, vec![("location", "/v1/elsewhere".into())], vec![]), "HM-CA-0057", "/v1/elsewhere"),
-        (Reply::Whole(200, vec![("content-encoding", "gzip".into())], vec![0x1f, 0x8b]), "HM-CA-0056", "gzip"),
-    ];
+    let cases = statuses().into_iter().chain(bodies()).chain(redirects(location));
     for (reply, code, part) in cases {
         let given = reply.clone();
         let fake = vault(&site, move |seen| (seen.line == SIGN).then(|| given.clone())).await;
@@ -205,15 +269,36 @@ async fn every_failure_has_its_code() {
     assert!(elsewhere.seen().is_empty(), "no redirect is followed");
     // The controls: the same order without a failure, and logins that fail.
     let request = Request::new();
-    require_genuine(&sign(&site.upstream(&elsewhere.url, ""), &request).await.unwrap(), &request);
-    for (status, code) in [(400, "HM-CA-0058"), (403, "HM-CA-0058"), (404, "HM-CA-0062"), (503, "HM-CA-0060")] {
-        let fake = vault(&site, move |seen| (seen.line == LOGIN).then(|| Reply::errors(status, &["Vault is sealed"]))).await;
-        assert_eq!(refused(sign(&site.upstream(&fake.url, ""), &Request::new()).await).0, code, "{status}");
+    require_genuine(
+        &sign(&site.upstream(&elsewhere.url, ""), &request).await.unwrap(),
+        &request,
+    );
+    for (status, code) in [
+        (400, "HM-CA-0058"),
+        (403, "HM-CA-0058"),
+        (404, "HM-CA-0062"),
+        (503, "HM-CA-0060"),
+    ] {
+        let fake = vault(&site, move |seen| {
+            (seen.line == LOGIN).then(|| Reply::errors(status, &["Vault is sealed"]))
+        })
+        .await;
+        assert_eq!(
+            refused(sign(&site.upstream(&fake.url, ""), &Request::new()).await).0,
+            code,
+            "{status}"
+        );
         assert_eq!(fake.seen().len(), 1, "nothing is signed without a login");
     }
     let no_token = json!({ "auth": { "client_token": "", "lease_duration": 1 } });
-    let fake = vault(&site, move |seen| (seen.line == LOGIN).then(|| Reply::json(200, &no_token))).await;
-    assert_eq!(refused(sign(&site.upstream(&fake.url, ""), &Request::new()).await).0, "HM-CA-0056");
+    let fake = vault(&site, move |seen| {
+        (seen.line == LOGIN).then(|| Reply::json(200, &no_token))
+    })
+    .await;
+    assert_eq!(
+        refused(sign(&site.upstream(&fake.url, ""), &Request::new()).await).0,
+        "HM-CA-0056"
+    );
 }
 
 #[tokio::test]
@@ -236,7 +321,9 @@ async fn certificates_that_lead_nowhere_are_refused() {
     let change = |of: &'static str| {
         let (site, stranger) = (Arc::clone(&site), Arc::clone(&stranger));
         move |seen: &Seen| {
-            let Reply::Whole(status, headers, body) = site.signed(seen) else { panic!() };
+            let Reply::Whole(status, headers, body) = site.signed(seen) else {
+                panic!()
+            };
             let mut body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let data = &mut body["data"];
             match of {
@@ -253,7 +340,12 @@ async fn certificates_that_lead_nowhere_are_refused() {
             Reply::Whole(status, headers, body.to_string().into_bytes())
         }
     };
-    for what in ["another key", "another issuer", "another root of the same name", "no root"] {
+    for what in [
+        "another key",
+        "another issuer",
+        "another root of the same name",
+        "no root",
+    ] {
         let changed = change(what);
         let fake = vault(&site, move |seen| (seen.line == SIGN).then(|| changed(seen))).await;
         let (code, report) = refused(sign(&site.upstream(&fake.url, ""), &Request::new()).await);
@@ -266,7 +358,10 @@ async fn certificates_that_lead_nowhere_are_refused() {
     // Roots that the configuration names: Vault cannot bring another in force, nor needs to hold its own.
     let of = |name: &str, ca: &Ca| format!("roots = {:?}", pki::file(site.folder.path(), name, &ca.pem));
     let (ours, other) = (of("ours.pem", &site.root), of("other.pem", &stranger));
-    assert_eq!(refused(sign(&site.upstream(&fake.url, &other), &request).await).0, "HM-CA-0065");
+    assert_eq!(
+        refused(sign(&site.upstream(&fake.url, &other), &request).await).0,
+        "HM-CA-0065"
+    );
     let changed = change("no root");
     let fake = vault(&site, move |seen| (seen.line == SIGN).then(|| changed(seen))).await;
     let upstream = site.upstream(&fake.url, &ours);
@@ -284,9 +379,16 @@ async fn servers_that_are_not_trusted_or_not_there_are_told_apart() {
     assert_eq!(refused(sign(&upstream, &Request::new()).await).0, "HM-CA-0053");
     assert!(fake.seen().is_empty(), "no secret is shown to a stranger");
     let named = site.upstream(&fake.url.replace("127.0.0.1", "localhost"), "");
-    assert_eq!(refused(sign(&named, &Request::new()).await).0, "HM-CA-0053", "another name");
+    assert_eq!(
+        refused(sign(&named, &Request::new()).await).0,
+        "HM-CA-0053",
+        "another name"
+    );
     sign(&site.upstream(&fake.url, ""), &Request::new()).await.unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let away = site.upstream(&format!("https://{free}"), "");
     assert_eq!(refused(sign(&away, &Request::new()).await).0, "HM-CA-0052");
     assert_eq!(refused(away.roots().await).0, "HM-CA-0052");
@@ -296,26 +398,44 @@ async fn servers_that_are_not_trusted_or_not_there_are_told_apart() {
 async fn secrets_are_in_no_text() {
     let site = Site::new();
     let echo = |seen: &Seen| {
-        let said = format!("bad {} {} ", seen.header("x-vault-token"), String::from_utf8_lossy(&seen.body));
+        let said = format!(
+            "bad {} {} ",
+            seen.header("x-vault-token"),
+            String::from_utf8_lossy(&seen.body)
+        );
         Reply::errors(400, &[&said.repeat(2)])
     };
     for line in [LOGIN, SIGN] {
         let fake = vault(&site, move |seen| (seen.line == line).then(|| echo(seen))).await;
         let upstream = site.upstream(&fake.url, "");
         let (code, report) = refused(sign(&upstream, &Request::new()).await);
-        assert!(report.contains("bad ") && report.contains("[secret]"), "the control: {report}");
-        let all = format!("{code} {report} {upstream:?} {:?} {}", site.config(&fake.url, ""), upstream.name());
+        assert!(
+            report.contains("bad ") && report.contains("[secret]"),
+            "the control: {report}"
+        );
+        let all = format!(
+            "{code} {report} {upstream:?} {:?} {}",
+            site.config(&fake.url, ""),
+            upstream.name()
+        );
         for secret in [TOKEN, SECRET_ID] {
             assert!(!all.contains(secret), "{all}");
         }
-        let sent: String = fake.seen().iter().map(|seen| format!("{seen:?}{}", String::from_utf8_lossy(&seen.body))).collect();
+        let sent: String = fake
+            .seen()
+            .iter()
+            .map(|seen| format!("{seen:?}{}", String::from_utf8_lossy(&seen.body)))
+            .collect();
         assert!(sent.contains(SECRET_ID), "the control: it was sent");
     }
     let fake = vault(&site, |_| None).await;
     let with_password = fake.url.replace("https://", "https://name:pa55word@");
     let error = VaultUpstream::new(&site.config(&with_password, ""), None).unwrap_err();
     let report = Report(&error).to_string();
-    assert!(report.starts_with("HM-CA-0050: Vault: `url` cannot be used") && !report.contains("pa55word"), "{report}");
+    assert!(
+        report.starts_with("HM-CA-0050: Vault: `url` cannot be used") && !report.contains("pa55word"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -324,7 +444,10 @@ async fn what_is_wrong_with_the_configuration_shows_at_the_start() {
     let site = Site::new();
     let code = |config: &VaultConfig| {
         let error = VaultUpstream::new(config, None).unwrap_err();
-        (hallmark_reason::Coded::code(&error).as_str(), Report(&error).to_string())
+        (
+            hallmark_reason::Coded::code(&error).as_str(),
+            Report(&error).to_string(),
+        )
     };
     let good = site.config("https://127.0.0.1:1", "");
     VaultUpstream::new(&good, None).unwrap();
@@ -340,7 +463,10 @@ async fn what_is_wrong_with_the_configuration_shows_at_the_start() {
         (with(&|it| it.namespace = Some("a\r\nx: y".into())), "`namespace`"),
         (with(&|it| it.ca = None), "`ca`"),
         (with(&|it| it.ca = Some("/nonexistent".into())), "/nonexistent"),
-        (with(&|it| it.roots = it.ca.clone().map(|ca| ca.with_file_name("secret-id"))), "`roots`"),
+        (
+            with(&|it| it.roots = it.ca.clone().map(|ca| ca.with_file_name("secret-id"))),
+            "`roots`",
+        ),
     ] {
         assert_eq!(changed.0, "HM-CA-0050", "{}", changed.1);
         assert!(changed.1.contains(part), "{}", changed.1);
@@ -352,7 +478,11 @@ async fn what_is_wrong_with_the_configuration_shows_at_the_start() {
     VaultUpstream::new(&good, None).unwrap();
     std::fs::write(&secret, "\n").unwrap();
     assert_eq!(code(&good).0, "HM-CA-0051");
-    let read = |text: &str| toml::from_str::<VaultConfig>(text).map(drop).map_err(|error| error.to_string());
+    let read = |text: &str| {
+        toml::from_str::<VaultConfig>(text)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
     read("url = \"https://a\"\n[auth.token]\ntoken = \"file:/t\"").unwrap();
     for bad in [
         "url = \"https://a\"",
@@ -370,7 +500,10 @@ async fn what_is_wrong_with_the_configuration_shows_at_the_start() {
 #[tokio::test]
 async fn a_client_certificate_logs_in() {
     let site = Site::new();
-    let fake = vault(&site, |seen| (seen.line == "POST /v1/auth/cert/login").then(|| logged_in(0))).await;
+    let fake = vault(&site, |seen| {
+        (seen.line == "POST /v1/auth/cert/login").then(|| logged_in(0))
+    })
+    .await;
     let leaf = site.tls.leaf("hallmark-server");
     let folder = site.folder.path();
     let text = format!(
@@ -382,11 +515,18 @@ async fn a_client_certificate_logs_in() {
     );
     let config: VaultConfig = toml::from_str(&text).unwrap();
     let request = Request::new();
-    require_genuine(&sign(&VaultUpstream::new(&config, None).unwrap(), &request).await.unwrap(), &request);
+    require_genuine(
+        &sign(&VaultUpstream::new(&config, None).unwrap(), &request)
+            .await
+            .unwrap(),
+        &request,
+    );
     let seen = fake.seen();
     assert!(seen.iter().all(|seen| seen.has_certificate), "{seen:?}");
     assert_eq!(seen[0].json(), json!({ "name": "hallmark" }));
-    let plain = text.replace("https://", "http://").replacen("ca =", "allow_plain_http_on_loopback = true\nca =", 1);
+    let plain = text
+        .replace("https://", "http://")
+        .replacen("ca =", "allow_plain_http_on_loopback = true\nca =", 1);
     let config: VaultConfig = toml::from_str(&plain).unwrap();
     let error = VaultUpstream::new(&config, None).unwrap_err();
     assert_eq!(hallmark_reason::Coded::code(&error).as_str(), "HM-CA-0050");
