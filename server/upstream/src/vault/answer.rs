@@ -220,6 +220,8 @@ pub(super) fn fault(answer: &Answer, step: Step, path: &str, secrets: &[&SecretS
         (429 | 472 | 473, _) => Fault::Standby { detail },
         (500 | 503, _) if is_standby => Fault::Standby { detail },
         (404 | 405, _) => Fault::NotFound { detail },
+        // An issuer that is not there is an error of the server's own.
+        (500, Step::Other) if says("unable to find pki issuer") => Fault::NotFound { detail },
         (400 | 401 | 403, Step::Login) => Fault::LoginRefused { detail },
         (403, Step::Other) => Fault::Denied { detail },
         (_, Step::Other) if status == StatusCode::BAD_REQUEST => Fault::Refused { detail },

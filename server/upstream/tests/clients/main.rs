@@ -17,7 +17,7 @@ mod vault;
 use std::time::Duration;
 
 use hallmark_reason::{Coded, Report};
-use hallmark_upstream::{Asked, Signed, Upstream, UpstreamError};
+use hallmark_upstream::{Asked, EstConfig, EstOperation, Signed, Upstream, UpstreamError, VaultAuth, VaultConfig};
 
 use pki::Request;
 
@@ -55,4 +55,37 @@ fn require_genuine(signed: &Signed, request: &Request) {
 
 async fn sign(upstream: &dyn Upstream, request: &Request) -> Result<Signed, UpstreamError> {
     upstream.sign(asked(request)).await
+}
+
+/// The configurations on the page for operators, as it has them.
+#[test]
+fn the_documented_configurations_are_read() {
+    let page = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/how-to/run-below-vault-or-spire.vault.md"
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page.split("```toml\n").skip(1);
+    let blocks: Vec<toml::Table> = blocks
+        .map(|rest| toml::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    let [vault, est] = blocks.as_slice() else {
+        panic!("{blocks:?}")
+    };
+    let vault: VaultConfig = vault["upstream"]["vault"].clone().try_into().unwrap();
+    assert!(matches!(vault.auth, VaultAuth::AppRole(_)) && vault.roots.is_some());
+    let est: EstConfig = est["upstream"]["est"].clone().try_into().unwrap();
+    assert_eq!(est.operation, EstOperation::SimpleEnroll);
+    // Each key has its row.
+    for key in [
+        "namespace",
+        "issuer",
+        "max_path_length",
+        "timeout",
+        "allow_plain_http_on_loopback",
+        "operation",
+        "label",
+    ] {
+        assert!(page.contains(&format!("| `{key}` |")), "{key}");
+    }
 }
