@@ -146,7 +146,12 @@ impl Bao {
             .unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let done = child.wait_with_output().unwrap();
-        let told = [done.stdout, done.stderr].concat();
+        // Warnings are no part of a value.
+        let told = if done.status.success() {
+            done.stdout
+        } else {
+            done.stderr
+        };
         (done.status.success(), String::from_utf8_lossy(&told).trim().to_owned())
     }
 
