@@ -95,11 +95,15 @@ struct Failure {
 /// When the bytes are not the JSON that Vault's API says, a text is not certificates in PEM, or there are too many.
 pub fn signed_answer(body: &[u8]) -> Result<SignedAnswer, Fault> {
     let Envelope { data, warnings } = json::<Envelope<Certificates>>(body)?;
-    let certificate = pem(&data.certificate)?;
-    if certificate.len() > 1 {
-        return Err(Fault::malformed("`certificate` holds several"));
-    }
+    let mut certificates = pem(&data.certificate)?;
     let mut pool = pem(&data.issuing_ca)?;
+    // What a chain's look-up calls the certificate is the whole chain.
+    let certificate = if certificates.len() == 1 {
+        certificates.pop()
+    } else {
+        None
+    };
+    pool.append(&mut certificates);
     match data.ca_chain {
         Chain::None(()) => {}
         Chain::Text(text) => pool.extend(pem(&text)?),
@@ -113,7 +117,7 @@ pub fn signed_answer(body: &[u8]) -> Result<SignedAnswer, Fault> {
         return Err(Fault::malformed(format!("more than {MAX_CERTIFICATES} certificates")));
     }
     Ok(SignedAnswer {
-        certificate: certificate.into_iter().next(),
+        certificate,
         pool,
         warnings: messages(&warnings.unwrap_or_default(), &[]),
     })
@@ -122,7 +126,7 @@ pub fn signed_answer(body: &[u8]) -> Result<SignedAnswer, Fault> {
 /// The certificates of an answer, in DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedAnswer {
-    /// What was signed.
+    /// The one certificate that the answer is about; none where it has several in its place.
     pub certificate: Option<Vec<u8>>,
     /// Its issuer, and the chain, as Vault orders them.
     pub pool: Vec<Vec<u8>>,
@@ -280,6 +284,12 @@ mod tests {
         let text = format!(r#"{{"data":{{"ca_chain":"{pem}{pem}"}},"warnings":["a","b\u001b[2J"]}}"#);
         let answer = read(&text).unwrap();
         assert_eq!((answer.certificate, answer.pool.len()), (None, 2));
+        let answer = read(&format!(r#"{{"data":{{"certificate":"{pem}{pem}"}}}}"#)).unwrap();
+        assert_eq!(
+            (answer.certificate, answer.pool.len()),
+            (None, 2),
+            "none of them is what was signed"
+        );
         assert_eq!(answer.warnings, "a; b\\u{1b}[2J");
         let many = vec![format!("\"{pem}\""); MAX_CERTIFICATES + 1].join(",");
         for bad in [
@@ -290,7 +300,6 @@ mod tests {
             r#"{"data":{"certificate":7}}"#.into(),
             r#"{"data":{"certificate":"x"}}"#.into(),
             r#"{"data":{"certificate":"","certificate":""}}"#.into(),
-            format!(r#"{{"data":{{"certificate":"{pem}{pem}"}}}}"#),
             format!(r#"{{"data":{{"ca_chain":[{many}]}}}}"#),
             format!("{good}x"),
             pem.replace("\\n", "\n"),

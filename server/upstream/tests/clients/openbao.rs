@@ -288,7 +288,24 @@ fn leaf_signer(bao: &Bao) -> String {
 /// A JWT as Kubernetes makes them, and the key that verifies it in PEM. OpenSSL signs.
 fn service_account(bao: &Bao) -> (String, String) {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let private = bao.folder.path().join("jwt-key");
+    let openssl = |arguments: &[&str], files: [&Path; 2]| {
+        let done = Command::new("openssl")
+            .args(arguments)
+            .arg(files[0])
+            .arg("-in")
+            .arg(files[1])
+            .output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    };
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "ed25519", "-out"])
+        .arg(&private)
+        .status();
+    assert!(made.unwrap().success());
+    let public = openssl(&["pkey", "-pubout", "-passin"], [Path::new("pass:"), &private]);
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -296,22 +313,10 @@ fn service_account(bao: &Bao) -> (String, String) {
     let claims = serde_json::json!({ "sub": "system:serviceaccount:hallmark:server", "aud": "vault", "iat": now, "exp": now + 600 });
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA"}"#);
     let payload = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
-    let (input, private) = (
-        bao.file("jwt-input", &payload),
-        bao.file("jwt-key", &key.serialize_pem()),
-    );
-    let signed = Command::new("openssl")
-        .args(["pkeyutl", "-sign", "-rawin", "-inkey"])
-        .arg(private)
-        .arg("-in")
-        .arg(input)
-        .output()
-        .unwrap();
-    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
-    (
-        format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signed.stdout)),
-        key.public_key_pem(),
-    )
+    let input = bao.file("jwt-input", &payload);
+    let signature = openssl(&["pkeyutl", "-sign", "-rawin", "-inkey"], [&private, &input]);
+    let public = String::from_utf8(public).unwrap();
+    (format!("{payload}.{}", URL_SAFE_NO_PAD.encode(signature)), public)
 }
 
 #[tokio::test]
@@ -374,15 +379,22 @@ async fn what_openbao_refuses_has_its_code() {
     );
     let (code, report) = of(wrong).await;
     assert_eq!(code, "HM-CA-0058", "{report}");
-    // Longer than the issuer's own life.
-    let upstream = bao.upstream(&format!("mount = \"below\"\n{approle}"));
-    let mut asked = crate::asked(&Request::new());
-    asked.lifetime = Duration::from_secs(5000 * 3600);
-    let (code, report) = refused(upstream.sign(asked.clone()).await);
+    // An issuer that allows no authority below it.
+    bao.told(&["secrets", "enable", "-path=leafy", "pki"]);
+    let leafy = [
+        "write",
+        "leafy/root/generate/internal",
+        "common_name=Leafy",
+        "ttl=700h",
+        "max_path_length=0",
+    ];
+    bao.told(&leafy);
+    let (code, report) = of(format!("mount = \"leafy\"\n{root}")).await;
     assert_eq!(code, "HM-CA-0063", "{report}");
-    assert!(report.contains("beyond the expiration"), "{report}");
-    asked.lifetime = Duration::from_secs(3600);
-    upstream.sign(asked).await.unwrap();
+    assert!(report.contains("max path length of zero"), "{report}");
+    let upstream = bao.upstream(&approle);
+    let request = Request::new();
+    require_genuine(&sign(&upstream, &request).await.unwrap(), &request);
     // Sealed: the control signed a moment ago.
     bao.told(&["operator", "seal"]);
     for (code, report) in [

@@ -74,10 +74,7 @@ impl Site {
 
     fn chain(&self) -> Reply {
         let both = format!("{}{}", self.issuing.pem, self.root.pem);
-        Reply::json(
-            200,
-            &json!({ "data": { "ca_chain": both, "certificate": self.issuing.pem } }),
-        )
+        Reply::json(200, &json!({ "data": { "ca_chain": both, "certificate": both } }))
     }
 }
 
