@@ -292,4 +292,24 @@ mod tests {
             assert!(certs_only(bad).is_err(), "{bad:02x?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic_and_what_is_read_stands_in_them(
+            at in 0..200_usize,
+            byte in proptest::num::u8::ANY,
+            cut in 0..200_usize,
+            is_open in proptest::bool::ANY,
+        ) {
+            let both = [A, B].concat();
+            let mut bytes = if is_open { open(&both) } else { message(&both, &[]) };
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            bytes.truncate(bytes.len().saturating_sub(cut % 7));
+            for der in certs_only(STANDARD.encode(&bytes).as_bytes()).unwrap_or_default() {
+                proptest::prop_assert!(bytes.windows(der.len()).any(|window| window == der));
+            }
+        }
+    }
 }
