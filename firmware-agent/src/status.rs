@@ -83,7 +83,9 @@ fn alert(error: &dyn std::error::Error) -> Option<AgentError> {
     let alert = alert.split(|it: char| !it.is_alphanumeric()).next()?;
     OF_CERTIFICATES
         .contains(&alert)
-        .then(|| AgentError::CertificateRefused { alert: alert.to_owned() })
+        .then(|| AgentError::CertificateRefused {
+            alert: alert.to_owned(),
+        })
 }
 
 /// The agent's own error, where one made the connection fail; or what the server's TLS said of the agent's certificate.

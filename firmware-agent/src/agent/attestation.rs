@@ -195,9 +195,10 @@ impl Attestation {
             Report::Unusable(serial, AgentError::NotAccepted { message }) if is_active(&serial) => {
                 self.not_accepted(message).await;
             }
-            Report::Unusable(serial, error @ (AgentError::Untrusted { .. } | AgentError::CertificateRefused { .. }))
-                if is_active(&serial) =>
-            {
+            Report::Unusable(
+                serial,
+                error @ (AgentError::Untrusted { .. } | AgentError::CertificateRefused { .. }),
+            ) if is_active(&serial) => {
                 self.strange(&error);
             }
             Report::Unusable(serial, AgentError::Tpm(TpmError::KeyChanged { .. })) if is_active(&serial) => {

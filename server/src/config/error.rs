@@ -8,7 +8,7 @@ use std::{
 use hallmark_node::InventoryError;
 use hallmark_reason::{Coded, ReasonCode};
 use hallmark_settings::SettingsError;
-use hallmark_upstream::FileRootError;
+use hallmark_upstream::{CaError, FileRootError};
 use hallmark_verify::TrustError;
 
 /// A configuration that the server does not start with.
@@ -117,6 +117,9 @@ pub enum ConfigError {
     /// The root in files, which signs this server's authorities, cannot be used.
     #[error("[upstream.file]: {0}")]
     UpstreamRoot(FileRootError),
+    /// An enterprise authority above cannot be spoken with as configured.
+    #[error("[upstream]: {0}")]
+    UpstreamCa(CaError),
     /// The file is no inventory.
     #[error("attestation.tpm2.ek_inventory: {}: {source}", path.display())]
     Inventory {
@@ -159,6 +162,7 @@ impl Coded for ConfigError {
             Self::Certificate { .. } => ReasonCode::new("HM-CONF-0112"),
             Self::Upstream { .. } => ReasonCode::new("HM-CONF-0113"),
             Self::UpstreamRoot(error) => error.code(),
+            Self::UpstreamCa(error) => error.code(),
             Self::Inventory { source, .. } => source.code(),
             Self::Trust { source } => source.code(),
         }
@@ -168,6 +172,7 @@ impl Coded for ConfigError {
         match self {
             Self::Settings(error) => Some(error),
             Self::UpstreamRoot(error) => Some(error),
+            Self::UpstreamCa(error) => Some(error),
             Self::Inventory { source, .. } => Some(source),
             Self::Trust { source } => Some(source),
             _ => None,

@@ -7,7 +7,10 @@ use std::{
 
 use hallmark_settings::{SecretReference, value as settings};
 use hallmark_spiffe::TrustDomain;
-use hallmark_upstream::{FileRootError, FileUpstream, SpireSettings, SpireUpstream, Upstream};
+use hallmark_upstream::{
+    EstConfig, EstUpstream, FileRootError, FileUpstream, SpireSettings, SpireUpstream, Upstream, VaultConfig,
+    VaultUpstream,
+};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -20,6 +23,10 @@ use super::{ConfigError, secret, trust};
 pub enum UpstreamSettings {
     /// A SPIRE server, or another hallmark-server.
     Spire(SpireSettings),
+    /// The PKI engine of HashiCorp Vault or OpenBao.
+    Vault(Arc<VaultUpstream>),
+    /// An authority that speaks EST (RFC 7030).
+    Est(Arc<EstUpstream>),
     /// A root whose key is in a file: for labs.
     File(FileUpstream),
 }
@@ -30,6 +37,8 @@ impl UpstreamSettings {
     pub fn open(&self, trust_domain: &TrustDomain) -> Arc<dyn Upstream> {
         match self {
             Self::Spire(settings) => Arc::new(SpireUpstream::new(trust_domain.clone(), settings.clone())),
+            Self::Vault(vault) => vault.clone(),
+            Self::Est(est) => est.clone(),
             Self::File(root) => {
                 tracing::warn!("the root's key is in a file, where it can be copied: for labs only");
                 Arc::new(root.clone())
@@ -44,6 +53,8 @@ impl UpstreamSettings {
 pub(super) struct UpstreamTable {
     kind: Option<Kind>,
     spire: SpireTable,
+    vault: Option<VaultConfig>,
+    est: Option<EstConfig>,
     file: FileTable,
 }
 
@@ -51,7 +62,23 @@ pub(super) struct UpstreamTable {
 #[serde(rename_all = "kebab-case")]
 enum Kind {
     Spire,
+    Vault,
+    Est,
     File,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Spire, Self::Vault, Self::Est, Self::File];
+
+    /// As the configuration has it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Spire => "spire",
+            Self::Vault => "vault",
+            Self::Est => "est",
+            Self::File => "file",
+        }
+    }
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -90,34 +117,59 @@ impl UpstreamTable {
         credentials: Option<&Path>,
         trust_domain: &TrustDomain,
     ) -> Result<Option<UpstreamSettings>, ConfigError> {
-        let contradiction = |message: &str| ConfigError::Upstream {
+        let contradiction = |message: String| ConfigError::Upstream {
             path: path.to_owned(),
-            message: message.to_owned(),
+            message,
         };
-        let has_spire = self.spire != SpireTable::default();
-        let has_file = self.file.certificate.is_some() || self.file.key.is_some();
-        let beside = match self.kind {
-            None if has_spire || has_file => Some("a table of [upstream] is set, and upstream.kind is not"),
-            Some(Kind::Spire) if has_file => Some("upstream.kind is \"spire\", and [upstream.file] is set"),
-            Some(Kind::File) if has_spire => Some("upstream.kind is \"file\", and [upstream.spire] is set"),
-            _ => None,
+        let Some(kind) = self.kind else {
+            return match Kind::ALL.iter().find(|it| self.has_table_of(**it)) {
+                None => Ok(None),
+                Some(of) => Err(contradiction(format!(
+                    "[upstream.{}] is set, and upstream.kind is not",
+                    of.name()
+                ))),
+            };
         };
-        match (beside, self.kind) {
-            (Some(message), _) => Err(contradiction(message)),
-            (None, None) => Ok(None),
-            (None, Some(Kind::Spire)) => {
-                let settings = self.spire.resolve().map_err(contradiction)?;
-                Ok(Some(UpstreamSettings::Spire(settings)))
+        let (name, needed) = (kind.name(), |message: &str| contradiction(message.to_owned()));
+        if let Some(other) = Kind::ALL.iter().find(|it| **it != kind && self.has_table_of(**it)) {
+            let other = other.name();
+            return Err(contradiction(format!(
+                "upstream.kind is {name:?}, and [upstream.{other}] is set"
+            )));
+        }
+        Ok(Some(match kind {
+            Kind::Spire => UpstreamSettings::Spire(self.spire.resolve().map_err(needed)?),
+            Kind::Vault => {
+                let config = self
+                    .vault
+                    .ok_or_else(|| needed("upstream.kind is \"vault\": [upstream.vault] is needed"))?;
+                let vault = VaultUpstream::new(&config, credentials).map_err(ConfigError::UpstreamCa)?;
+                UpstreamSettings::Vault(Arc::new(vault))
             }
-            (None, Some(Kind::File)) => match (self.file.certificate, self.file.key) {
-                (Some(certificate), Some(key)) => {
-                    let root = root_in_files(&certificate, &key, credentials, trust_domain)?;
-                    Ok(Some(UpstreamSettings::File(root)))
-                }
-                _ => Err(contradiction(
-                    "upstream.kind is \"file\": upstream.file.certificate and key are needed",
-                )),
-            },
+            Kind::Est => {
+                let config = self
+                    .est
+                    .ok_or_else(|| needed("upstream.kind is \"est\": [upstream.est] is needed"))?;
+                let est = EstUpstream::new(&config, credentials).map_err(ConfigError::UpstreamCa)?;
+                UpstreamSettings::Est(Arc::new(est))
+            }
+            Kind::File => {
+                let (Some(certificate), Some(key)) = (self.file.certificate, self.file.key) else {
+                    return Err(needed(
+                        "upstream.kind is \"file\": upstream.file.certificate and key are needed",
+                    ));
+                };
+                UpstreamSettings::File(root_in_files(&certificate, &key, credentials, trust_domain)?)
+            }
+        }))
+    }
+
+    fn has_table_of(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Spire => self.spire != SpireTable::default(),
+            Kind::Vault => self.vault.is_some(),
+            Kind::Est => self.est.is_some(),
+            Kind::File => self.file.certificate.is_some() || self.file.key.is_some(),
         }
     }
 }
@@ -196,6 +248,11 @@ mod tests {
             file.to_owned(),
             "kind = \"spire\"".to_owned(),
             "kind = \"file\"".to_owned(),
+            "kind = \"vault\"".to_owned(),
+            "kind = \"est\"".to_owned(),
+            "[est]\nurl = \"https://ca\"\nca = \"/etc/ca.pem\"".to_owned(),
+            format!("kind = \"est\"\n{spire}"),
+            format!("kind = \"vault\"\n{file}"),
             "kind = \"spire\"\n[spire]\nserver_address = \"above\"".to_owned(),
             format!("kind = \"spire\"\n{}\nserver_port = 0", spire),
             format!("kind = \"spire\"\n{spire}\n{file}"),
@@ -203,6 +260,12 @@ mod tests {
             "kind = \"file\"\n[file]\ncertificate = \"/etc/root.pem\"".to_owned(),
         ] {
             assert_eq!(resolved(&bad).unwrap_err().code().as_str(), "HM-CONF-0113", "{bad}");
+        }
+        let est = "kind = \"est\"\n[est]\nurl = \"https://ca.example.org\"\nca = \"/etc/hallmark/absent.pem\"";
+        let vault = "kind = \"vault\"\n[vault]\nurl = \"https://vault.example.org\"\nca = \"/etc/hallmark/absent.pem\"\n[vault.auth.token]\ntoken = \"file:/t\"";
+        for unreadable in [est, vault] {
+            let error = resolved(unreadable).unwrap_err();
+            assert_eq!(error.code().as_str(), "HM-CA-0050", "{error}");
         }
         let absent = resolved(&format!("kind = \"file\"\n{file}")).unwrap_err();
         assert_eq!(absent.code().as_str(), "HM-CONF-0010", "the file is not there");

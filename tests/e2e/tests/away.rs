@@ -94,5 +94,8 @@ fn a_machine_that_was_away_when_its_authority_was_revoked_attests_again() {
     });
     // The control: it came with the SVID that is believed no more, and heard so.
     let log = trial.node().log();
-    assert!(log.contains("identity of the last run taken up") && log.contains("HM-AGENT-0057"), "{log}");
+    assert!(
+        log.contains("identity of the last run taken up") && log.contains("HM-AGENT-0057"),
+        "{log}"
+    );
 }

@@ -62,7 +62,7 @@ async fn sign(upstream: &dyn Upstream, request: &Request) -> Result<Signed, Upst
 fn the_documented_configurations_are_read() {
     let page = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../docs/how-to/run-below-vault-or-spire.vault.md"
+        "/../../docs/how-to/run-below-vault-or-est.md"
     );
     let page = std::fs::read_to_string(page).unwrap();
     let blocks = page.split("```toml\n").skip(1);

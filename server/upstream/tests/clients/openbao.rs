@@ -433,7 +433,7 @@ async fn a_mount_of_a_namespace_signs() {
 #[tokio::test]
 async fn the_documented_commands_give_the_rights_that_are_needed() {
     let Some(bao) = Bao::bare() else { return };
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/how-to/run-below-vault-or-spire.vault.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/how-to/run-below-vault-or-est.md");
     let page = std::fs::read_to_string(page).unwrap();
     let blocks: Vec<&str> = page
         .split("```sh\n")
