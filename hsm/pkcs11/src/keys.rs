@@ -203,6 +203,7 @@ pub(crate) fn list(connection: &mut Connection) -> Result<Vec<KeyInfo>, Failure>
     connection.check_login()?;
     let mut keys = Vec::new();
     for handle in search(connection, &[Attribute::Class(ObjectClass::PRIVATE_KEY)])? {
+        connection.pulse.beat();
         let facts = PrivateFacts::read(connection, handle)?;
         let Some(kind) = facts.kind else {
             continue;
@@ -325,6 +326,7 @@ fn with_id(connection: &Connection, class: ObjectClass, id: &KeyId) -> Result<Ve
 }
 
 fn search(connection: &Connection, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Failure> {
+    connection.pulse.beat();
     connection
         .session
         .find_objects(template)
