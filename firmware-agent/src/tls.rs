@@ -14,8 +14,15 @@ use rustls::{ClientConfig, client::Resumption, crypto::CryptoProvider, version::
 use crate::AgentError;
 
 /// The one cryptographic provider.
+///
+/// Keys are agreed on by X25519MLKEM768 (draft-ietf-tls-ecdhe-mlkem) wherever the other side can: what is recorded today stays closed to a
+/// quantum computer of later. Whoever cannot is met with X25519 or a NIST curve.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    use rustls::crypto::aws_lc_rs::{default_provider, kx_group::X25519MLKEM768};
+    let mut provider = default_provider();
+    provider.kx_groups.retain(|group| group.name() != X25519MLKEM768.name());
+    provider.kx_groups.insert(0, X25519MLKEM768);
+    Arc::new(provider)
 }
 
 /// A client configuration without a client certificate.
@@ -50,4 +57,16 @@ fn finish(mut config: ClientConfig) -> ClientConfig {
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_agreed_on_by_the_hybrid_group_first_and_by_others_where_the_server_cannot() {
+        let names: Vec<_> = provider().kx_groups.iter().map(|group| group.name()).collect();
+        assert_eq!(names.first(), Some(&rustls::NamedGroup::X25519MLKEM768));
+        assert!(names.contains(&rustls::NamedGroup::X25519), "the control");
+    }
 }

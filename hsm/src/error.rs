@@ -187,6 +187,14 @@ pub enum HsmError {
         /// How long.
         after: Duration,
     },
+    /// Too many calls into what drives the token never came back. It is asked no more until some do.
+    #[error("{calls} calls into the token {label:?} do not come back")]
+    Stuck {
+        /// The token's label.
+        label: String,
+        /// How many threads wait in it.
+        calls: usize,
+    },
     /// Too many jobs wait already.
     #[error("too many signing jobs are waiting for the token")]
     Busy {
@@ -272,6 +280,7 @@ impl Coded for HsmError {
             Self::Closed => ReasonCode::new("HM-HSM-0025"),
             Self::SignatureWrong { .. } => ReasonCode::new("HM-HSM-0028"),
             Self::PinLastTry { .. } => ReasonCode::new("HM-HSM-0029"),
+            Self::Stuck { .. } => ReasonCode::new("HM-HSM-0030"),
         }
     }
 

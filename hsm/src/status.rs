@@ -17,6 +17,8 @@ pub struct Status {
     pub sessions: usize,
     /// Jobs that wait for a free session.
     pub queued: usize,
+    /// Calls into what drives the device that do not come back: their threads are given up and wait there.
+    pub stuck: usize,
     /// Signatures made.
     pub signatures: u64,
     /// Jobs that ended in an error of the device.
@@ -55,7 +57,8 @@ pub enum State {
         /// Until the next attempt; zero while one is under way.
         next_in: Duration,
     },
-    /// It needs an operator (wrong or locked PIN) and is not tried again until the process starts anew.
+    /// It needs an operator (wrong or locked PIN, calls that never come back) and is not tried again until the process starts anew,
+    /// or, for calls that hang, until they come back.
     Refused {
         /// Why.
         code: ReasonCode,

@@ -234,7 +234,7 @@ fn token_failure(status: &hallmark_hsm::Status) -> Option<(ReasonCode, String)> 
     match status.state {
         hallmark_hsm::State::Refused { code } => Some(
             last.filter(|last| last.0 == code)
-                .unwrap_or_else(|| (code, "the token refuses the PIN".to_owned())),
+                .unwrap_or_else(|| (code, "the token is out of service".to_owned())),
         ),
         // Without a recorded failure it is only being opened.
         _ => Some(last.unwrap_or_else(|| (ReasonCode::new("HM-SRV-0022"), "the token is being opened".to_owned()))),

@@ -148,6 +148,7 @@ pub struct Metrics {
     entries: Gauge,
     hsm_queue: Gauge,
     hsm_sessions: Gauge,
+    hsm_stuck: Gauge,
     hsm: Family<Label, Counter>,
     store: Family<Label, Counter>,
     store_bytes: Family<Label, Gauge>,
@@ -201,6 +202,7 @@ impl Metrics {
             entries: Gauge::default(),
             hsm_queue: Gauge::default(),
             hsm_sessions: Gauge::default(),
+            hsm_stuck: Gauge::default(),
             hsm: Family::default(),
             store: Family::default(),
             store_bytes: Family::default(),
@@ -271,6 +273,8 @@ impl Metrics {
             "Sessions of the token: jobs side by side",
             &self.hsm_sessions,
         );
+        let stuck = "Calls into the token that hang: their threads were given up";
+        add(to, "hsm_stuck_calls", stuck, &self.hsm_stuck);
         add(
             to,
             "hsm_events",
@@ -371,6 +375,7 @@ impl Metrics {
         let hsm = &now.hsm;
         self.hsm_queue.set(sized(hsm.queued));
         self.hsm_sessions.set(sized(hsm.sessions));
+        self.hsm_stuck.set(sized(hsm.stuck));
         let store = &now.store;
         self.records.set(signed(store.last_event));
         for (file, bytes) in [("store", store.file_bytes), ("log", store.log_bytes)] {

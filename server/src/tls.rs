@@ -21,9 +21,16 @@ use rustls::{
 };
 
 /// The one provider of cryptography.
+///
+/// Keys are agreed on by X25519MLKEM768 (draft-ietf-tls-ecdhe-mlkem) wherever the other side can: what is recorded today stays closed to a
+/// quantum computer of later. Whoever cannot is met with X25519 or a NIST curve.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    use rustls::crypto::aws_lc_rs::{default_provider, kx_group::X25519MLKEM768};
+    let mut provider = default_provider();
+    provider.kx_groups.retain(|group| group.name() != X25519MLKEM768.name());
+    provider.kx_groups.insert(0, X25519MLKEM768);
+    Arc::new(provider)
 }
 
 /// The configuration of the TLS listener.

@@ -26,10 +26,16 @@ pub struct Pkcs11Config {
     pub patience: Duration,
     /// The time limit of a job, from its arrival. Making a key has ten times as long.
     pub time_limit: Duration,
+    /// How long one call into the module may last before the thread in it is given up and another takes its place. Making a key has
+    /// ten times as long.
+    pub call_limit: Duration,
+    /// So many threads that were given up and have not come back put the token out of service.
+    pub stuck_max: usize,
 }
 
 impl Pkcs11Config {
-    /// A configuration with the usual limits: a queue of 4,096 jobs, 2 s of patience, 20 s for a job.
+    /// A configuration with the usual limits: a queue of 4,096 jobs, 2 s of patience, 20 s for a job, 8 s for a
+    /// call into the module and 8 such calls that hang.
     #[must_use]
     pub fn new(module: impl Into<PathBuf>, token: TokenSelector, pin: SecretString, sessions: usize) -> Self {
         Self {
@@ -41,6 +47,8 @@ impl Pkcs11Config {
             queue: 4096,
             patience: Duration::from_secs(2),
             time_limit: Duration::from_secs(20),
+            call_limit: Duration::from_secs(8),
+            stuck_max: 8,
         }
     }
 }

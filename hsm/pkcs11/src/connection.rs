@@ -1,9 +1,6 @@
 //! One session with the token, and the keys it knows.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use cryptoki::{
     object::ObjectHandle,
@@ -16,6 +13,7 @@ use crate::{
     failure::{Failure, failure},
     mechanisms::Mechanisms,
     public::{PublicHalf, Seen},
+    pulse::Pulse,
 };
 
 /// A session that is logged in.
@@ -26,6 +24,8 @@ pub(crate) struct Connection {
     pub(crate) label: Arc<str>,
     /// Which opening of the token it is of.
     pub(crate) generation: u64,
+    /// Beats between two calls into the module.
+    pub(crate) pulse: Arc<Pulse>,
     /// What the token can do.
     pub(crate) mechanisms: Arc<Mechanisms>,
     /// What is demanded of keys.
@@ -65,16 +65,5 @@ impl Connection {
         let label = Arc::clone(&self.label);
         let what = what.to_owned();
         move |error| failure(&label, &what, &error)
-    }
-}
-
-/// The place of one session. Whoever holds the lock may call the module through it; whoever wants to close
-/// sessions or end the module takes the lock first.
-#[derive(Debug, Default)]
-pub(crate) struct Seat(Mutex<Option<Connection>>);
-
-impl Seat {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -164,6 +164,43 @@ impl Health {
         self.changed.notify_all();
     }
 
+    /// Too many calls hang in the module: it is asked no more until some come back.
+    pub(crate) fn out_of_service(&self, error: HsmError) {
+        let mut inner = self.lock();
+        if matches!(inner.phase, Phase::Closed | Phase::Refused(_)) {
+            return;
+        }
+        inner.note(&error);
+        tracing::error!(code = %error.code(), %error, "the token is out of service until calls into it come back");
+        inner.phase = Phase::Refused(error);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Calls that hung have come back: a token that was out of service for them is tried again.
+    pub(crate) fn freed(&self) {
+        let mut inner = self.lock();
+        let Phase::Refused(error @ HsmError::Stuck { .. }) = &inner.phase else {
+            return;
+        };
+        inner.phase = Phase::Down {
+            error: error.clone(),
+            attempts: 0,
+            next: Instant::now(),
+        };
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Waits so long; `false` as soon as the pool is closed.
+    pub(crate) fn is_open_after(&self, interval: Duration) -> bool {
+        let (inner, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), interval, |inner| !matches!(inner.phase, Phase::Closed))
+            .unwrap_or_else(PoisonError::into_inner);
+        !matches!(inner.phase, Phase::Closed)
+    }
+
     /// An attempt to open it failed. Another one follows by itself, unless an operator is needed.
     pub(crate) fn not_reopened(&self, error: HsmError) {
         let mut inner = self.lock();

@@ -2,7 +2,7 @@
 //!
 //! A pool of sessions with one token, each on an operating system thread of its own, takes jobs from one bounded
 //! queue; callers wait for the answer as a future and never for the token. When the token goes away the pool opens
-//! it again by itself; when the token refuses the PIN the pool stops and never offers that PIN again.
+//! it again by itself; a call that does not come back keeps its thread and nobody else; when the token refuses the PIN the pool stops and never offers that PIN again.
 
 mod attributes;
 mod config;
@@ -17,15 +17,18 @@ mod module;
 mod pin_memory;
 mod pool;
 mod public;
+mod pulse;
 mod queue;
 #[cfg(feature = "bench")]
 mod raw;
 mod recovery;
+mod seat;
 mod selector;
 mod sign;
 mod softhsm;
 mod store;
 mod token;
+mod watch;
 mod worker;
 
 pub use config::Pkcs11Config;

@@ -2,14 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Instant,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use hallmark_hsm::HsmError;
 use tokio::sync::oneshot;
 
-use crate::{connection::Connection, failure::Failure};
+use crate::{connection::Connection, failure::Failure, seat::Waiter};
 
 /// A piece of work for one session, and who waits for it.
 pub(crate) trait Job: Send {
@@ -21,66 +21,80 @@ pub(crate) trait Job: Send {
     fn is_abandoned(&self) -> bool;
     /// Whether it may be done twice.
     fn is_repeatable(&self) -> bool;
-    /// The token of `generation` is about to be given the work.
-    fn begin(&self, generation: u64);
+    /// How long one call of it into the module may last.
+    fn limit(&self) -> Duration;
+    /// Who waits for it.
+    fn waiter(&self) -> Arc<dyn Waiter>;
 }
 
-/// When work was given to the token, the last time, and in which of its openings.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Begun(Arc<Mutex<Option<(Instant, u64)>>>);
+/// The channel for a job's answer, which is given once.
+pub(crate) struct Reply<T>(Mutex<Option<oneshot::Sender<Result<T, HsmError>>>>);
 
-impl Begun {
-    pub(crate) fn get(&self) -> Option<(Instant, u64)> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl<T> Reply<T> {
+    pub(crate) fn new(sender: oneshot::Sender<Result<T, HsmError>>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(sender))))
     }
 
-    fn set(&self, generation: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), generation));
+    fn answer(&self, answer: Result<T, HsmError>) {
+        if let Some(reply) = self.lock().take() {
+            // Nobody waiting any more is no fault.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<oneshot::Sender<Result<T, HsmError>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send> Waiter for Reply<T> {
+    fn give_up(&self, error: HsmError) {
+        self.answer(Err(error));
     }
 }
 
 /// A job made of a closure and the channel for its answer.
 pub(crate) struct Typed<T, W> {
     pub(crate) work: W,
-    pub(crate) reply: Option<oneshot::Sender<Result<T, HsmError>>>,
+    pub(crate) reply: Arc<Reply<T>>,
     pub(crate) repeatable: bool,
-    pub(crate) begun: Begun,
+    /// How long one call into the module may last.
+    pub(crate) limit: Duration,
 }
 
 impl<T, W> Job for Typed<T, W>
 where
-    T: Send,
+    T: Send + 'static,
     W: FnMut(&mut Connection) -> Result<T, Failure> + Send,
 {
     fn run(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         let done = (self.work)(connection)?;
-        self.answer(Ok(done));
+        self.reply.answer(Ok(done));
         Ok(())
     }
 
     fn fail(&mut self, error: HsmError) {
-        self.answer(Err(error));
+        self.reply.answer(Err(error));
     }
 
     fn is_abandoned(&self) -> bool {
-        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+        self.reply.is_abandoned()
     }
 
     fn is_repeatable(&self) -> bool {
         self.repeatable
     }
 
-    fn begin(&self, generation: u64) {
-        self.begun.set(generation);
+    fn limit(&self) -> Duration {
+        self.limit
     }
-}
 
-impl<T, W> Typed<T, W> {
-    fn answer(&mut self, answer: Result<T, HsmError>) {
-        if let Some(reply) = self.reply.take() {
-            // Nobody waiting any more is no fault.
-            let _ = reply.send(answer);
-        }
+    fn waiter(&self) -> Arc<dyn Waiter> {
+        Arc::<Reply<T>>::clone(&self.reply)
     }
 }
 
@@ -188,7 +202,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

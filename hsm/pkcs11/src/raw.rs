@@ -19,8 +19,10 @@ use crate::{Pkcs11Config, attributes, connection::Connection, failure::Failure, 
 pub fn raw_sign_rate(config: &Pkcs11Config, label: &str, duration: Duration) -> Result<f64, HsmError> {
     let module = Module::load(&config.module)?;
     let connections = {
-        let _lifecycle = module.lifecycle();
-        token::connect(&module, config, &Arc::default(), 0).map_err(told)?.1
+        let _entry = module.enter()?;
+        token::connect(&module, config, &Arc::default(), 0, &Arc::default(), false)
+            .map_err(told)?
+            .1
     };
     let started = Instant::now();
     let threads: Vec<_> = connections

@@ -120,6 +120,7 @@ fn by(
     message: &[u8],
 ) -> Result<Vec<u8>, Failure> {
     let (mechanism, input) = mechanisms::request(algorithm, way, message);
+    connection.pulse.beat();
     let raw = connection
         .session
         .sign(&mechanism, key.handle, &input)

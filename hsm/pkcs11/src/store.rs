@@ -2,8 +2,8 @@
 
 use std::{
     fmt,
-    sync::{Arc, mpsc},
-    thread::{self, JoinHandle},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,17 +12,18 @@ use tokio::sync::oneshot;
 
 use crate::{
     Pkcs11Config,
-    connection::{Connection, Seat},
+    connection::Connection,
     failure::Failure,
     health::Health,
     keys,
     module::Module,
-    pool::{Count, Pool},
+    pool::{self, Count, Pool, Stuck},
     public::Seen,
-    queue::{Begun, Queue, Typed},
-    recovery,
+    queue::{Queue, Reply, Typed},
+    recovery::{self, Opening},
+    seat::Seat,
     sign::{self, Unverified},
-    worker,
+    watch, worker,
 };
 
 /// How long dropping a store waits for calls into the token to end.
@@ -34,7 +35,6 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 /// these threads and fails what still waits.
 pub struct Pkcs11KeyStore {
     pool: Arc<Pool>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 impl Pkcs11KeyStore {
@@ -50,17 +50,14 @@ impl Pkcs11KeyStore {
         let limit = config.time_limit;
         let (sender, opened) = mpsc::channel();
         // A module that hangs keeps this thread, and nobody who waits for it.
-        spawn("hsm-open".to_owned(), move || {
+        pool::spawn("hsm-open".to_owned(), move || {
             let _ = sender.send(Self::opened(config));
         })?;
         let pool = opened.recv_timeout(limit).map_err(|_| HsmError::TimedOut {
             what: "opening the token",
             after: limit,
         })??;
-        let mut store = Self {
-            pool,
-            threads: Vec::new(),
-        };
+        let store = Self { pool };
         store.start()?;
         Ok(store)
     }
@@ -68,39 +65,44 @@ impl Pkcs11KeyStore {
     fn opened(config: Pkcs11Config) -> Result<Arc<Pool>, HsmError> {
         let module = Module::load(&config.module)?;
         let seats: Vec<Arc<Seat>> = (0..config.sessions.max(1)).map(|_| Arc::default()).collect();
-        module.lifecycle().register(&seats);
+        module.register(&seats);
         let pool = Arc::new(Pool {
             queue: Queue::new(config.queue),
             health: Health::new(),
+            opening: Opening::default(),
             seen: Arc::<Seen>::default(),
             config,
             module,
-            seats,
+            seats: Mutex::new(seats),
             signatures: Count::default(),
             failures: Count::default(),
+            stuck: Stuck::default(),
+            threads: Mutex::default(),
         });
-        pool.health.opened(recovery::open(&pool)?);
+        let opened = recovery::open(&pool, &Arc::default())?;
+        pool.health.opened(recovery::take_place(&pool, opened));
         Ok(pool)
     }
 
-    fn start(&mut self) -> Result<(), HsmError> {
-        for (index, seat) in self.pool.seats.iter().enumerate() {
-            let (pool, seat) = (Arc::clone(&self.pool), Arc::clone(seat));
-            let thread = spawn(format!("hsm-{index}"), move || worker::work(&pool, &seat))?;
-            self.threads.push(thread);
+    fn start(&self) -> Result<(), HsmError> {
+        let seats = self.pool.seats().clone();
+        for (index, seat) in seats.into_iter().enumerate() {
+            let pool = Arc::clone(&self.pool);
+            self.pool
+                .spawn(format!("hsm-{index}"), move || worker::work(&pool, &seat))?;
         }
         let pool = Arc::clone(&self.pool);
-        self.threads.push(spawn("hsm-recovery".to_owned(), move || {
-            recovery::recover(&pool);
-        })?);
-        Ok(())
+        self.pool
+            .spawn("hsm-recovery".to_owned(), move || recovery::recover(&pool))?;
+        let pool = Arc::clone(&self.pool);
+        self.pool.spawn("hsm-watch".to_owned(), move || watch::watch(&pool))
     }
 
-    /// Has `work` done on a session and waits for the answer, `time_limit` at most.
+    /// Has `work` done on a session and waits for the answer, as long as the patience lasts.
     async fn submit<T, W>(
         &self,
         what: &'static str,
-        time_limit: Duration,
+        patience: Patience,
         repeatable: bool,
         work: W,
     ) -> Result<T, HsmError>
@@ -109,40 +111,38 @@ impl Pkcs11KeyStore {
         W: FnMut(&mut Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let begun = Begun::default();
         let wake = self.pool.queue.push(Box::new(Typed {
             work,
-            reply: Some(reply),
+            reply: Reply::new(reply),
             repeatable,
-            begun: begun.clone(),
+            limit: patience.call,
         }))?;
         // Tasks that became ready together, as they do after a flush of the store, put in their jobs first. Sessions that are
         // woken for the first job take the processor from those who bring the others.
         tokio::task::yield_now().await;
         drop(wake);
-        match tokio::time::timeout(time_limit, answer).await {
+        match tokio::time::timeout(patience.whole, answer).await {
+            Ok(Ok(Err(HsmError::TimedOut { after, .. }))) => Err(HsmError::TimedOut { what, after }),
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(HsmError::Closed),
             Err(_) => {
+                // Nothing hangs, or the thread in it would have been given up before.
                 let error = HsmError::TimedOut {
                     what,
-                    after: time_limit,
+                    after: patience.whole,
                 };
                 self.pool.failures.add(1);
-                match begun.get() {
-                    // It was not the queue that took the time: the token hangs.
-                    Some((since, generation)) if since.elapsed() >= time_limit / 2 => {
-                        self.pool.health.lost(generation, &error);
-                    }
-                    _ => self.pool.health.note(&error),
-                }
+                self.pool.health.note(&error);
                 Err(error)
             }
         }
     }
 
-    fn time_limit(&self) -> Duration {
-        self.pool.config.time_limit
+    fn patience(&self) -> Patience {
+        Patience {
+            whole: self.pool.config.time_limit,
+            call: self.pool.config.call_limit,
+        }
     }
 
     /// Has the token sign. Nothing leaves before it is verified.
@@ -151,10 +151,10 @@ impl Pkcs11KeyStore {
         key: &KeyId,
         algorithm: SignatureAlg,
         messages: &Arc<[Vec<u8>]>,
-        time_limit: Duration,
+        patience: Patience,
     ) -> Result<Unverified, HsmError> {
         let (key, messages) = (key.clone(), Arc::clone(messages));
-        self.submit("signing", time_limit, true, move |connection| {
+        self.submit("signing", patience, true, move |connection| {
             sign::batch(connection, &key, algorithm, &messages)
         })
         .await
@@ -196,6 +196,15 @@ pub struct Ability {
     pub signs: Vec<(SignatureAlg, Result<&'static str, HsmError>)>,
 }
 
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// From the job's arrival.
+    whole: Duration,
+    /// For one call into the module.
+    call: Duration,
+}
+
 /// So many signatures are verified where they are waited for; more would hold up the async worker.
 const VERIFIED_IN_PLACE: usize = 2;
 
@@ -214,8 +223,12 @@ impl KeyStore for Pkcs11KeyStore {
         Box::pin(async move {
             check_label(label)?;
             let label = label.to_owned();
-            let time_limit = self.time_limit().saturating_mul(10);
-            self.submit("making a key", time_limit, false, move |connection| {
+            let Patience { whole, call } = self.patience();
+            let patience = Patience {
+                whole: whole.saturating_mul(10),
+                call: call.saturating_mul(10),
+            };
+            self.submit("making a key", patience, false, move |connection| {
                 keys::generate(connection, &label, kind)
             })
             .await
@@ -226,7 +239,7 @@ impl KeyStore for Pkcs11KeyStore {
         Box::pin(async move {
             check_label(label)?;
             let label = label.to_owned();
-            self.submit("finding a key", self.time_limit(), true, move |connection| {
+            self.submit("finding a key", self.patience(), true, move |connection| {
                 keys::find(connection, &label)
             })
             .await
@@ -234,7 +247,7 @@ impl KeyStore for Pkcs11KeyStore {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<KeyInfo>, HsmError>> {
-        Box::pin(self.submit("listing the keys", self.time_limit(), true, keys::list))
+        Box::pin(self.submit("listing the keys", self.patience(), true, keys::list))
     }
 
     fn sign_batch<'a>(
@@ -252,12 +265,20 @@ impl KeyStore for Pkcs11KeyStore {
             let mut tries_left = 2;
             loop {
                 tries_left -= 1;
-                let time_left = if tries_left == 1 {
-                    self.time_limit()
-                } else {
-                    self.time_limit().saturating_sub(asked.elapsed())
+                let Patience { whole, call } = self.patience();
+                let patience = Patience {
+                    whole: if tries_left == 1 {
+                        whole
+                    } else {
+                        whole.saturating_sub(asked.elapsed())
+                    },
+                    call,
                 };
-                let made = self.made(key, algorithm, &messages, time_left).await?;
+                let made = match self.made(key, algorithm, &messages, patience).await {
+                    // One session hangs; another may not.
+                    Err(HsmError::TimedOut { .. }) if tries_left == 1 && asked.elapsed() < whole => continue,
+                    made => made?,
+                };
                 let generation = made.generation;
                 if let Some(signatures) = verified(made, &messages).await? {
                     self.pool.signatures.add(signatures.len());
@@ -279,7 +300,7 @@ impl KeyStore for Pkcs11KeyStore {
     fn destroy<'a>(&'a self, key: &'a KeyId) -> BoxFuture<'a, Result<(), HsmError>> {
         Box::pin(async move {
             let key = key.clone();
-            self.submit("destroying a key", self.time_limit(), false, move |connection| {
+            self.submit("destroying a key", self.patience(), false, move |connection| {
                 keys::destroy(connection, &key)
             })
             .await
@@ -292,7 +313,8 @@ impl KeyStore for Pkcs11KeyStore {
             module: self.pool.module.path().display().to_string(),
             token: token.facts,
             state: self.pool.health.state(),
-            sessions: self.pool.seats.len(),
+            sessions: self.pool.seats().len(),
+            stuck: self.pool.stuck.get(),
             queued: self.pool.queue.len(),
             signatures: self.pool.signatures.get(),
             failures: self.pool.failures.get(),
@@ -319,7 +341,8 @@ impl Drop for Pkcs11KeyStore {
         // a token that hangs must not keep the process.
         let patience = Instant::now() + LAST_CALLS;
         let mut all_ended = true;
-        for thread in self.threads.drain(..) {
+        let threads = std::mem::take(&mut *self.pool.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             while !thread.is_finished() && Instant::now() < patience {
                 thread::sleep(Duration::from_micros(200));
             }
@@ -331,14 +354,4 @@ impl Drop for Pkcs11KeyStore {
             tracing::warn!("a call into the token has not ended and is left alone");
         }
     }
-}
-
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, HsmError> {
-    thread::Builder::new()
-        .name(name)
-        .spawn(run)
-        .map_err(|error| HsmError::DeviceError {
-            function: "starting a thread for the token".to_owned(),
-            cause: error.to_string(),
-        })
 }

@@ -19,6 +19,7 @@ use crate::{
     module::Module,
     pin_memory::Attempt,
     public::Seen,
+    pulse::Pulse,
 };
 
 /// What is known of a token once it is open.
@@ -29,24 +30,29 @@ pub(crate) struct OpenToken {
 }
 
 /// Opens `config.sessions` sessions with the token and logs in. The login counts for all sessions of the token. `generation`
-/// is what this opening is told from others by.
+/// is what this opening is told from others by. With `few`, fewer sessions do where the token opens no more: threads that were given up
+/// hold some.
 pub(crate) fn connect(
     module: &Module,
     config: &Pkcs11Config,
     seen: &Arc<Seen>,
     generation: u64,
+    pulse: &Arc<Pulse>,
+    few: bool,
 ) -> Result<(OpenToken, Vec<Connection>), Failure> {
     let context = module.context();
     let (slot, info) = find(module, &config.token)?;
+    pulse.beat();
     check_pin_state(config.token.name(), &info)?;
     let facts = facts(&info);
     let asked = Mechanisms::ask(context, slot);
     let failed = |error| failure(config.token.name(), "asking for the token's mechanisms", &error);
     let mechanisms = Arc::new(asked.map_err(failed)?);
-    let sessions = open_sessions(context, slot, config)?;
+    let sessions = open_sessions(context, slot, config, pulse, few)?;
     if let Some(first) = sessions.first() {
         log_in(first, module, config, &facts)?;
     }
+    pulse.beat();
     let label: Arc<str> = config.token.name().into();
     let connections = sessions
         .into_iter()
@@ -54,6 +60,7 @@ pub(crate) fn connect(
             session,
             label: Arc::clone(&label),
             generation,
+            pulse: Arc::clone(pulse),
             mechanisms: Arc::clone(&mechanisms),
             policy: Policy {
                 require_local: config.require_local,
@@ -121,12 +128,20 @@ fn check_pin_state(label: &str, info: &TokenInfo) -> Result<(), HsmError> {
     Ok(())
 }
 
-fn open_sessions(context: &Pkcs11, slot: Slot, config: &Pkcs11Config) -> Result<Vec<Session>, Failure> {
+fn open_sessions(
+    context: &Pkcs11,
+    slot: Slot,
+    config: &Pkcs11Config,
+    pulse: &Pulse,
+    few: bool,
+) -> Result<Vec<Session>, Failure> {
     let asked = config.sessions.max(1);
     let mut sessions = Vec::with_capacity(asked);
     for _ in 0..asked {
+        pulse.beat();
         match context.open_rw_session(slot) {
             Ok(session) => sessions.push(session),
+            Err(Error::Pkcs11(RvError::SessionCount, _)) if few && !sessions.is_empty() => break,
             Err(Error::Pkcs11(RvError::SessionCount, _)) => {
                 return Err(Failure::Final(HsmError::SessionLimit {
                     label: config.token.name().to_owned(),

@@ -1,70 +1,76 @@
 //! A thread that works for one session.
 
-use std::sync::Arc;
-
 use hallmark_hsm::HsmError;
 
 use crate::{
-    connection::Seat,
     failure::Failure,
     pool::Pool,
     queue::{Job, Queued},
+    seat::{Left, Seat},
 };
 
-/// Takes jobs until the pool is closed.
-pub(crate) fn work(pool: &Pool, seat: &Arc<Seat>) {
+/// Takes jobs until the pool is closed, or until it was given up for a call that did not come back in time.
+pub(crate) fn work(pool: &Pool, seat: &Seat) {
     while let Some(queued) = pool.queue.pop() {
-        if !queued.job.is_abandoned() {
-            serve(pool, seat, queued);
+        if !queued.job.is_abandoned()
+            && let Left::GivenUp = serve(pool, seat, queued)
+        {
+            pool.came_back();
+            return;
         }
     }
-    seat.lock().take();
+    drop(seat.take());
 }
 
 /// Does one job; when the token is lost under it, once more after it was opened again.
-fn serve(pool: &Pool, seat: &Seat, mut queued: Queued) {
+fn serve(pool: &Pool, seat: &Seat, mut queued: Queued) -> Left {
     let deadline = queued.arrived + pool.config.patience;
-    let mut tries_left = if queued.job.is_repeatable() { 2 } else { 1 };
+    let job = &mut *queued.job;
+    let mut tries_left = if job.is_repeatable() { 2 } else { 1 };
     loop {
         let generation = match pool.health.wait_ready(deadline) {
             Ok(generation) => generation,
-            Err(error) => return fail(pool, &mut *queued.job, error),
+            Err(error) => {
+                fail(pool, job, error);
+                return Left::Kept;
+            }
         };
         tries_left -= 1;
-        queued.job.begin(generation);
-        match attempt(pool, seat, &mut *queued.job) {
-            Ok(()) => return,
+        let (done, left) = attempt(pool, seat, job, generation);
+        let error = match done {
+            Ok(()) => return left,
             Err(Failure::Final(error)) => {
                 if is_fault_of_token(&error) {
                     pool.health.note(&error);
                 }
-                return fail(pool, &mut *queued.job, error);
+                fail(pool, job, error);
+                return left;
             }
-            Err(Failure::Gone(error)) => {
-                pool.health.lost(generation, &error);
-                if tries_left == 0 {
-                    return fail(pool, &mut *queued.job, error);
-                }
-            }
-            Err(Failure::StaleHandle) => {
-                let error = vanished(pool);
-                pool.health.lost(generation, &error);
-                if tries_left == 0 {
-                    return fail(pool, &mut *queued.job, error);
-                }
-            }
+            Err(Failure::Gone(error)) => error,
+            Err(Failure::StaleHandle) => vanished(pool),
+        };
+        pool.health.lost(generation, &error);
+        if tries_left == 0 || matches!(left, Left::GivenUp) {
+            fail(pool, job, error);
+            return left;
         }
     }
 }
 
-fn attempt(pool: &Pool, seat: &Seat, job: &mut dyn Job) -> Result<(), Failure> {
-    match seat.lock().as_mut() {
-        Some(connection) => job.run(connection),
+fn attempt(pool: &Pool, seat: &Seat, job: &mut dyn Job, generation: u64) -> (Result<(), Failure>, Left) {
+    match seat.begin(job.limit(), job.waiter(), generation) {
+        Some(mut connection) => {
+            let done = job.run(&mut connection);
+            (done, seat.end(connection))
+        }
         // Another pool of this process had to restart the module.
-        None => Err(Failure::Gone(HsmError::DeviceRemoved {
-            label: pool.config.token.name().to_owned(),
-            cause: "its session was closed".to_owned(),
-        })),
+        None => {
+            let closed = Failure::Gone(HsmError::DeviceRemoved {
+                label: pool.config.token.name().to_owned(),
+                cause: "its session was closed".to_owned(),
+            });
+            (Err(closed), Left::Kept)
+        }
     }
 }
 
@@ -76,7 +82,7 @@ fn vanished(pool: &Pool) -> HsmError {
 }
 
 fn fail(pool: &Pool, job: &mut dyn Job, error: HsmError) {
-    if is_fault_of_token(&error) {
+    if is_fault_of_token(&error) && !job.is_abandoned() {
         pool.failures.add(1);
     }
     job.fail(error);

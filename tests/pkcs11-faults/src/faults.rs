@@ -76,15 +76,16 @@ pub(crate) fn logged_out() {
 pub(crate) fn at(function: &str) -> Option<Fault> {
     note(function);
     let control = CONTROL.as_ref()?;
-    loop {
-        let text = fs::read_to_string(control).ok()?;
-        let fault = strikes(&mut state(), &text, function);
-        if fault != Some(Fault::Hang) {
-            return fault;
-        }
+    let text = fs::read_to_string(control).ok()?;
+    let (fault, line) = strikes(&mut state(), &text, function)?;
+    if fault != Fault::Hang {
+        return Some(fault);
+    }
+    while fs::read_to_string(control).is_ok_and(|text| text.lines().any(|present| present == line)) {
         // Real time: a device that hangs.
         thread::sleep(Duration::from_millis(5));
     }
+    None
 }
 
 fn note(function: &str) {
@@ -96,7 +97,7 @@ fn note(function: &str) {
     }
 }
 
-fn strikes(state: &mut State, text: &str, function: &str) -> Option<Fault> {
+fn strikes(state: &mut State, text: &str, function: &str) -> Option<(Fault, String)> {
     state
         .lines
         .retain(|line, _| text.lines().any(|present| present == line));
@@ -122,7 +123,7 @@ fn strikes(state: &mut State, text: &str, function: &str) -> Option<Fault> {
         }
         if let (true, Some(fault)) = (strikes, fault) {
             seen.struck.get_or_insert(now);
-            return Some(fault);
+            return Some((fault, line.to_owned()));
         }
     }
     None

@@ -49,6 +49,7 @@ pub(crate) fn remote(device: &Device) {
     block_on(async {
         let mut config = device.config(PIN);
         config.time_limit = Duration::from_secs(1);
+        config.call_limit = Duration::from_millis(500);
         config.patience = Duration::from_millis(300);
         let store = Pkcs11KeyStore::open(config).unwrap();
         let key = store.find("kept").await.unwrap().unwrap();

@@ -15,11 +15,13 @@ use secrecy::SecretString;
 
 use crate::lab::{LABEL, Lab, PIN, block_on, isolated_with, module, ok};
 
-const ALG: SignatureAlg = SignatureAlg::EcdsaP256Sha256;
+pub(crate) const ALG: SignatureAlg = SignatureAlg::EcdsaP256Sha256;
 /// How long anything may take in these tests; no fault may hold a caller for longer.
-const LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const LIMIT: Duration = Duration::from_secs(2);
+/// How long one call into the module may last.
+pub(crate) const CALL: Duration = Duration::from_millis(600);
 /// How long a caller waits for a token that is lost.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Our module, built when the first test wants it.
 static FAULTS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -38,11 +40,11 @@ static FAULTS: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// A token that fails as it is told.
-struct Faulty {
+pub(crate) struct Faulty {
     lab: Lab,
 }
 
-fn faulty(name: &str, body: impl FnOnce(Faulty)) {
+pub(crate) fn faulty(name: &str, body: impl FnOnce(Faulty)) {
     isolated_with(
         name,
         |folder| {
@@ -59,33 +61,34 @@ fn faulty(name: &str, body: impl FnOnce(Faulty)) {
 }
 
 impl Faulty {
-    fn config(&self) -> Pkcs11Config {
+    pub(crate) fn config(&self) -> Pkcs11Config {
         let module = PathBuf::from(std::env::var_os("HALLMARK_PKCS11_FAULTS").unwrap());
         let mut config = Pkcs11Config::new(module, TokenSelector::labelled(LABEL), SecretString::from(PIN), 2);
         config.time_limit = LIMIT;
+        config.call_limit = CALL;
         config.patience = PATIENCE;
         config
     }
 
-    fn open(&self) -> Pkcs11KeyStore {
+    pub(crate) fn open(&self) -> Pkcs11KeyStore {
         Pkcs11KeyStore::open(self.config()).unwrap()
     }
 
     /// What fails from now on, a fault a line; nothing when it is empty.
-    fn fail(&self, faults: &str) {
+    pub(crate) fn fail(&self, faults: &str) {
         // Never half written: the module reads it at each call.
         fs::write(self.lab.path("new"), faults).unwrap();
         fs::rename(self.lab.path("new"), self.lab.path("control")).unwrap();
     }
 
     /// How often a function was called so far.
-    fn calls(&self, function: &str) -> usize {
+    pub(crate) fn calls(&self, function: &str) -> usize {
         let calls = fs::read_to_string(self.lab.path("control.calls")).unwrap();
         calls.lines().filter(|call| *call == function).count()
     }
 
     /// The fault is gone: the token serves again by itself, and signs.
-    async fn heals(&self, store: &Pkcs11KeyStore, key: &KeyInfo) {
+    pub(crate) async fn heals(&self, store: &Pkcs11KeyStore, key: &KeyInfo) {
         self.fail("");
         let since = Instant::now();
         while store.status().state != State::Ready {
@@ -97,7 +100,7 @@ impl Faulty {
 }
 
 /// Does it, and fails the test if it takes longer than a fault may hold a caller.
-async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     let started = Instant::now();
     let done = work.await;
     let most = LIMIT + PATIENCE + Duration::from_secs(1);
@@ -419,7 +422,7 @@ fn a_token_that_hangs_is_told_in_time_is_not_ready_and_heals() {
             block_on(async {
                 let key = store.generate("a", KeyKind::EcP256).await.unwrap();
                 token.fail("Sign hang");
-                let late = |what| HsmError::TimedOut { what, after: LIMIT };
+                let late = |what| HsmError::TimedOut { what, after: CALL };
                 let signed = in_time("a hang", store.sign(&key.id, ALG, b"m".to_vec())).await;
                 assert_eq!(signed, Err(late("signing")));
                 assert!(

@@ -9,6 +9,7 @@
 )]
 
 mod faults;
+mod hangs;
 mod keys;
 mod lab;
 mod load;

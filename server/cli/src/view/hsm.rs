@@ -27,6 +27,7 @@ pub(crate) struct HsmView {
     signatures: u64,
     failures: u64,
     reopened: u64,
+    stuck_calls: u32,
 }
 
 impl HsmView {
@@ -52,6 +53,7 @@ impl From<GetHsmStatusResponse> for HsmView {
             signatures: status.signatures,
             failures: status.failures,
             reopened: status.reopened,
+            stuck_calls: status.stuck_calls,
         }
     }
 }
@@ -70,6 +72,7 @@ impl Show for HsmView {
             ("sessions", format!("{} of {}", self.sessions_open, self.sessions_max)),
             ("signatures", format!("{}, {} failed", self.signatures, self.failures)),
             ("reopened", self.reopened.to_string()),
+            ("calls that hang", self.stuck_calls.to_string()),
         ])
     }
 }
@@ -88,6 +91,7 @@ pub(crate) struct KeyView {
     extractable: bool,
     never_extractable: bool,
     local: bool,
+    sign_only: bool,
 }
 
 impl KeyView {
@@ -114,6 +118,7 @@ impl From<HsmKey> for KeyView {
             extractable: key.extractable,
             never_extractable: key.never_extractable,
             local: key.local,
+            sign_only: key.sign_only,
         }
     }
 }
@@ -125,7 +130,7 @@ pub(crate) struct KeyList(pub(crate) Vec<KeyView>);
 impl Show for KeyList {
     fn table(&self, _: i64) -> String {
         let word = |set: bool, yes: &str, no: &str| if set { yes.to_owned() } else { no.to_owned() };
-        let rows: Vec<[String; 7]> = self
+        let rows: Vec<[String; 8]> = self
             .0
             .iter()
             .map(|key| {
@@ -136,6 +141,7 @@ impl Show for KeyList {
                     word(key.local, "token", "imported"),
                     word(key.sensitive && key.always_sensitive, "always", "NOT ALWAYS"),
                     word(!key.extractable && key.never_extractable, "never", "POSSIBLE"),
+                    word(key.sign_only, "signs", "MORE THAN SIGN"),
                     key.spki_sha256.chars().take(16).collect(),
                 ]
             })
@@ -148,6 +154,7 @@ impl Show for KeyList {
                 "MADE IN",
                 "SENSITIVE",
                 "EXTRACTABLE",
+                "DOES",
                 "SPKI SHA-256",
             ],
             &rows,

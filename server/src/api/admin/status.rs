@@ -123,6 +123,7 @@ impl ServerStatus {
             signatures: status.signatures,
             failures: status.failures,
             reopened: status.reopened,
+            stuck_calls: count(status.stuck),
         }
     }
 
@@ -158,6 +159,7 @@ impl ServerStatus {
             extractable: key.extractable,
             never_extractable: key.never_extractable,
             local: key.local,
+            sign_only: key.sign_only,
             r#use: self.purpose(&key),
             spki_sha256: hex::encode(spki),
             label: key.label,

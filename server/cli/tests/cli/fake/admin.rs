@@ -85,6 +85,7 @@ impl Admin for Fake {
             signatures: 120,
             failures: 1,
             reopened: 2,
+            stuck_calls: 0,
         }))
     }
 
@@ -99,6 +100,7 @@ impl Admin for Fake {
             extractable,
             never_extractable: !extractable,
             local: true,
+            sign_only: true,
             r#use: "x509-authority, active".into(),
             spki_sha256: "ab".repeat(32),
         };
