@@ -50,7 +50,7 @@ impl Faulty {
         server.set("authority", "ca_ttl", "3h".into());
         server.set("authority", "x509_svid_ttl", "10m".into());
         server.set("authority", "agent_ttl", "10m".into());
-        server.set("hsm", "module", module().display().to_string());
+        server.set("hsm", "module", module().display().to_string().into());
         server.set("hsm", "probe_interval", "1s".into());
         server.set("health", "listen", "127.0.0.1:0".into());
         let mut env = clock.env();
