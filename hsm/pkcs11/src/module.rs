@@ -16,10 +16,13 @@ use hallmark_hsm::HsmError;
 
 use crate::{failure::short, seat::Seat, softhsm};
 
+/// A module once it is loaded; whoever loads it holds the lock.
+type Loading = Arc<Mutex<Option<Arc<Module>>>>;
+
 /// Every module that was loaded. They stay loaded until the process ends: a module has one state per process, and
 /// unloading it under somebody's feet is undefined. One that hangs while it starts keeps those who want another one waiting for
 /// nothing.
-static LOADED: Mutex<BTreeMap<PathBuf, Arc<Mutex<Option<Arc<Module>>>>>> = Mutex::new(BTreeMap::new());
+static LOADED: Mutex<BTreeMap<PathBuf, Loading>> = Mutex::new(BTreeMap::new());
 
 /// How long somebody who wants to restart the module waits for those who are in it, and they for one who does.
 const OTHERS: Duration = Duration::from_secs(1);

@@ -155,9 +155,12 @@ impl AuthorityError {
         }
     }
 
-    /// Whether the token does not have the key that is on record.
+    /// Whether the token does not have the key that is on record, or has only one half of it.
     pub(crate) const fn is_lost_key(&self) -> bool {
-        matches!(self, Self::KeyMissing { .. } | Self::KeyMismatch { .. })
+        matches!(
+            self,
+            Self::KeyMissing { .. } | Self::KeyMismatch { .. } | Self::Hsm(HsmError::KeyIncomplete { .. })
+        )
     }
 }
 

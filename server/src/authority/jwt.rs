@@ -123,6 +123,7 @@ impl JwtKeeper {
             }
             found => found?,
         }
+        self.drop_lost().await?;
         for _ in 0..MAX_KEYS {
             let due = self.journal.state().due_jwt_key_step(self.journal.clock().unix());
             match due {
@@ -138,14 +139,27 @@ impl JwtKeeper {
     /// Has the prepared key sign; one that the token has lost goes, and another one is made when that is due.
     async fn activate_or_drop(&self, key_id: &str) -> Result<(), AuthorityError> {
         match self.activate(key_id, "server", None).await {
-            Err(error) if error.is_lost_key() => {
-                // A token that is away has lost nothing.
-                self.token.there().await?;
-                log::error(&error);
-                self.remove(key_id, "server", None).await.map(drop)
-            }
+            Err(error) if error.is_lost_key() => self.drop_prepared(key_id, &error).await,
             done => done,
         }
+    }
+
+    /// Takes a prepared key back that the token has lost, in time for another one: it has signed nothing.
+    async fn drop_lost(&self) -> Result<(), AuthorityError> {
+        let Some(prepared) = self.journal.state().prepared_jwt_key().cloned() else {
+            return Ok(());
+        };
+        match self.token.find(&prepared.label, &prepared.public_key).await {
+            Err(error) if error.is_lost_key() => self.drop_prepared(&prepared.key_id, &error).await,
+            found => found.map(drop),
+        }
+    }
+
+    async fn drop_prepared(&self, key_id: &str, lost: &AuthorityError) -> Result<(), AuthorityError> {
+        // A token that is away has lost nothing.
+        self.token.there().await?;
+        log::error(lost);
+        self.remove(key_id, "server", None).await.map(drop)
     }
 
     /// Another key in the place of one that the token does not have.

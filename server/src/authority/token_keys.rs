@@ -12,7 +12,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{digest, rand};
 use hallmark_authority::SubjectKey;
-use hallmark_hsm::{KeyInfo, KeyKind, KeyStore};
+use hallmark_hsm::{HsmError, KeyInfo, KeyKind, KeyStore};
 use hallmark_spiffe::TrustDomain;
 use hallmark_state::{
     AuthorityKind, AuthorityStepError, Decision, Event, Expect, Outcome, RecordFilter, RecordQuery, StoredRecord, View,
@@ -104,7 +104,11 @@ impl TokenKeys {
         }
         // Until it is seen to be gone; a token that is away says that it has none.
         self.is_swept.store(false, Ordering::Relaxed);
-        let found = self.keys.find(label).await?;
+        let found = match self.keys.find(label).await {
+            // What is left of it signs nothing that would count, and is no key that the token destroys.
+            Err(HsmError::KeyIncomplete { .. }) => None,
+            found => found?,
+        };
         match found.filter(|key| key.spki_der == spki) {
             Some(key) => self.destroy(&key).await,
             None => Ok(()),

@@ -122,6 +122,7 @@ impl X509Keeper {
     async fn keep_all(&self) -> Result<(), AuthorityError> {
         self.serve().await?;
         self.drop_misplaced().await?;
+        self.drop_lost().await?;
         // What is due is done whatever the authority above says.
         let followed = self.follow().await;
         for _ in 0..MOST_STEPS {
@@ -359,18 +360,32 @@ impl X509Keeper {
     /// Has the prepared authority sign; one whose key the token has lost goes, and another one is made when that is due.
     async fn activate_or_drop(&self, key_id: &str) -> Result<(), AuthorityError> {
         match self.activate(key_id, "server", None).await {
-            Err(error) if error.is_lost_key() => {
-                // A token that is away has lost nothing.
-                self.token.there().await?;
-                log::error(&error);
-                let why = error.code().to_string();
-                self.token
-                    .decide("server", |view| revoke_x509_authority(view, key_id, &why))
-                    .await?;
-                self.serve().await
-            }
+            Err(error) if error.is_lost_key() => self.drop_prepared(key_id, &error).await,
             done => done,
         }
+    }
+
+    /// Takes a prepared authority back whose key the token has lost, in time for another one: it has signed nothing.
+    async fn drop_lost(&self) -> Result<(), AuthorityError> {
+        let Some(prepared) = self.journal.state().prepared_authority().cloned() else {
+            return Ok(());
+        };
+        let facts = prepared.facts().ok_or(AuthorityStepError::Unreadable)?;
+        match self.token.find(&prepared.label, &facts.spki).await {
+            Err(error) if error.is_lost_key() => self.drop_prepared(&hex::encode(facts.key_id), &error).await,
+            found => found.map(drop),
+        }
+    }
+
+    async fn drop_prepared(&self, key_id: &str, lost: &AuthorityError) -> Result<(), AuthorityError> {
+        // A token that is away has lost nothing.
+        self.token.there().await?;
+        log::error(lost);
+        let why = lost.code().to_string();
+        self.token
+            .decide("server", |view| revoke_x509_authority(view, key_id, &why))
+            .await?;
+        self.serve().await
     }
 
     /// One whose key the token does not have would sign nothing; and from the record on, there is nothing to wait for.

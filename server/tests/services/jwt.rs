@@ -394,6 +394,33 @@ fn a_key_that_the_token_has_lost_is_replaced_while_the_server_runs() {
 }
 
 #[test]
+fn a_key_that_has_lost_one_half_is_replaced() {
+    isolated("jwt::a_key_that_has_lost_one_half_is_replaced", |folder| async move {
+        for half in 0..2 {
+            let lab = Lab::start(&folder).await;
+            let lost = lab.server.journal.state().active_jwt_key().cloned().unwrap();
+            lab.stop().await;
+            let tokens = std::fs::read_dir(folder.join("tokens")).unwrap();
+            let files = tokens.flat_map(|token| std::fs::read_dir(token.unwrap().path()).unwrap());
+            let files = files.map(|file| file.unwrap().path());
+            let is_of_it = |file: &std::path::PathBuf| {
+                let label = lost.label.as_bytes();
+                std::fs::read(file).is_ok_and(|octets| octets.windows(label.len()).any(|it| it == label))
+            };
+            let halves: Vec<_> = files.filter(is_of_it).collect();
+            assert_eq!(halves.len(), 2, "{halves:?}");
+            std::fs::remove_file(&halves[half]).unwrap();
+            let lab = Lab::start(&folder).await;
+            lab.server.jwt.keep().await.unwrap();
+            let signs = lab.server.journal.state().active_jwt_key().cloned().unwrap();
+            assert_ne!(signs.key_id, lost.key_id);
+            validate(&lab, &mint(&lab, "/ops", &["db"], 0).await.unwrap().token, "db").await;
+            lab.stop().await;
+        }
+    });
+}
+
+#[test]
 fn keys_follow_each_other_as_time_passes() {
     isolated("jwt::keys_follow_each_other_as_time_passes", |folder| async move {
         configure(&folder, "jwt_key_ttl = \"24h\"");

@@ -297,7 +297,7 @@ fn what_is_signed_above_hangs_on_the_root_above() {
                 lab.server
                     .authority
                     .load()
-                    .is_own_key(&lab.server.authority.load().x509.spki().to_vec())
+                    .is_own_key(lab.server.authority.load().x509.spki())
             );
             let root_key = SigningFacts::read(&above.root_der()).unwrap().spki;
             assert!(
@@ -398,7 +398,7 @@ fn a_root_that_changes_is_in_the_bundle_before_it_signs_and_goes_with_what_hangs
                 .filter(|it| it.tainted)
                 .map(|it| it.asn1.to_vec())
                 .collect();
-            assert_eq!(tainted, [first.clone()]);
+            assert_eq!(tainted, std::slice::from_ref(&first));
             let keys = labels(&lab).await.len();
             service
                 .revoke_x509_upstream_authority(local(revoke(&first_id)))

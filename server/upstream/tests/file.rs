@@ -63,7 +63,7 @@ async fn what_a_root_in_files_signs_is_taken() {
         let above = verify_upstream(&signed.chain, &signed.roots, &spki, &trust_domain(), now);
         assert_eq!(
             above.unwrap(),
-            [certificate.clone()],
+            std::slice::from_ref(&certificate),
             "its end is the root's, not later"
         );
         assert_eq!(upstream.roots().await.unwrap(), Some(vec![certificate]));

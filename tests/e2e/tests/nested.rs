@@ -262,7 +262,7 @@ fn a_self_signed_server_goes_below_another_one_by_rotation_and_back() {
             "below",
         ],
     );
-    assert_eq!(bundle(&server.admin_socket()), [root.clone()]);
+    assert_eq!(bundle(&server.admin_socket()), std::slice::from_ref(&root));
 
     // And back: the root above leaves once nothing hangs on it.
     server.stop();

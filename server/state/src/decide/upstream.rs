@@ -87,7 +87,6 @@ impl Authority {
 }
 
 /// Takes over what the authority above says. Where that changes nothing, the decision is empty.
-#[must_use]
 pub fn follow_upstream(view: View<'_>, says: &UpstreamSays, now: i64) -> Decision {
     let state = view.authorities();
     let before = state.upstream();

@@ -101,7 +101,8 @@ fn a_root_leaves_once_it_is_not_said_and_nothing_hangs_on_it() {
     assert_eq!(state.bundle_sequence(), sequence + 2);
     assert_eq!(state.upstream().roots[0].state, UpstreamRootState::Old);
     let next = below([2; 4], HOUR, 2 * DAY, &new);
-    let decision = prepare_upstream_authority(View::new(&state), next, &[new.clone()], 2 * HOUR, None).unwrap();
+    let decision =
+        prepare_upstream_authority(View::new(&state), next, std::slice::from_ref(&new), 2 * HOUR, None).unwrap();
     apply(&mut state, decision);
     let decision = activate_x509_authority(View::new(&state), "02020202", 3 * HOUR, None).unwrap();
     apply(&mut state, decision);
