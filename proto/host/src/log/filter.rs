@@ -16,6 +16,8 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 /// Parts that speak with whoever connects, and warn of what they hear: a stranger could fill the log. What is wrong with a
 /// connection, this project's own parts tell, at a bounded rate.
 const HEARING_STRANGERS: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "tonic"];
+/// A part that counts as an error each mechanism of a token for which it has no name.
+const NAMING_MECHANISMS: &str = "cryptoki::mechanism";
 /// More of them nobody writes.
 const MAX_TARGETS: usize = 64;
 
@@ -62,6 +64,9 @@ impl Filter {
         let quiet = HEARING_STRANGERS.iter().filter(|part| is_brief && !is_named(part));
         let mut targets = self.targets.clone();
         targets.extend(quiet.map(|part| ((*part).to_owned(), LevelFilter::ERROR)));
+        if is_brief && !is_named(NAMING_MECHANISMS) {
+            targets.extend([(NAMING_MECHANISMS.to_owned(), LevelFilter::OFF)]);
+        }
         targets
     }
 }
