@@ -19,7 +19,10 @@ use crate::{failure::short, seat::Seat, softhsm};
 /// Every module that was loaded. They stay loaded until the process ends: a module has one state per process, and
 /// unloading it under somebody's feet is undefined. One that hangs while it starts keeps those who want another one waiting for
 /// nothing.
-static LOADED: Mutex<BTreeMap<PathBuf, Arc<Mutex<Option<Arc<Module>>>>>> = Mutex::new(BTreeMap::new());
+static LOADED: Mutex<BTreeMap<PathBuf, Place>> = Mutex::new(BTreeMap::new());
+
+/// Where a module is once it has started.
+type Place = Arc<Mutex<Option<Arc<Module>>>>;
 
 /// How long somebody who wants to restart the module waits for those who are in it, and they for one who does.
 const OTHERS: Duration = Duration::from_secs(1);
