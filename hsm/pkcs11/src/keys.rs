@@ -78,12 +78,6 @@ fn generate_pair(
             for handle in [public, private] {
                 let _ = connection.session.destroy_object(handle);
             }
-            if is_away(connection) {
-                return Err(Failure::Gone(HsmError::DeviceRemoved {
-                    label: connection.label.to_string(),
-                    cause: "it stores no key, and the key that signed last is not there".to_owned(),
-                }));
-            }
             Err(Failure::Final(HsmError::TokenFull {
                 label: connection.label.to_string(),
             }))
@@ -95,14 +89,6 @@ fn generate_pair(
         (Err(gone @ Failure::Gone(_)), Err(Failure::Final(_))) => Err(gone),
         (Err(_), made) => made,
     }
-}
-
-/// Whether what was there is not: some make keys for the session although their store is away.
-fn is_away(connection: &Connection) -> bool {
-    let Some(latest) = connection.seen.latest() else {
-        return false;
-    };
-    !matches!(with_id(connection, ObjectClass::PRIVATE_KEY, &latest), Ok(found) if !found.is_empty())
 }
 
 /// A key pair, in the token or for the session alone.

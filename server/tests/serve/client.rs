@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, SupportedKxGroup, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::{TcpStream, UnixStream};
@@ -24,6 +24,8 @@ pub(crate) struct Client {
     bundle: Vec<Vec<u8>>,
     identity: Option<Arc<SoftwareIdentity>>,
     versions: Vec<&'static rustls::SupportedProtocolVersion>,
+    /// How keys are agreed on, by name; every way when there is none.
+    groups: Vec<&'static str>,
 }
 
 impl Client {
@@ -34,6 +36,7 @@ impl Client {
             bundle: bundle.x509_authorities.clone(),
             identity: None,
             versions,
+            groups: Vec::new(),
         }
     }
 
@@ -45,6 +48,12 @@ impl Client {
 
     pub(crate) fn tls12(mut self) -> Self {
         self.versions = vec![&rustls::version::TLS12];
+        self
+    }
+
+    /// One that agrees on keys by these groups alone.
+    pub(crate) fn groups(mut self, groups: &[&'static str]) -> Self {
+        self.groups = groups.to_vec();
         self
     }
 
@@ -68,7 +77,12 @@ impl Client {
     }
 
     fn config(&self) -> ClientConfig {
-        let builder = ClientConfig::builder_with_provider(provider())
+        let mut provider = CryptoProvider::clone(&provider());
+        if !self.groups.is_empty() {
+            let known = |group: &&dyn SupportedKxGroup| self.groups.iter().any(|name| group_name(*group) == *name);
+            provider.kx_groups.retain(known);
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&self.versions)
             .unwrap()
             .dangerous()
@@ -150,4 +164,9 @@ impl ServerCertVerifier for Spiffe {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// A group by its name in the registry.
+pub(crate) fn group_name(group: &dyn SupportedKxGroup) -> String {
+    format!("{:?}", group.name())
 }

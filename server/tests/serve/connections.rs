@@ -20,7 +20,7 @@ use hallmark_verify::testing::SoftwareKey;
 use tonic::Code;
 
 use crate::{
-    client::{Client, local},
+    client::{Client, group_name, local},
     lab::isolated,
 };
 
@@ -203,4 +203,29 @@ fn no_session_is_ever_resumed() {
         }
         lab.stop(running).await;
     });
+}
+
+/// What is recorded today stays closed to a quantum computer of later.
+#[test]
+fn keys_are_agreed_on_by_the_hybrid_group_wherever_the_client_can() {
+    isolated(
+        "connections::keys_are_agreed_on_by_the_hybrid_group_wherever_the_client_can",
+        async |lab| {
+            let running = lab.start().await;
+            for (groups, agreed) in [
+                // As our own agent, and as a client that likes it least.
+                (&[][..], "X25519MLKEM768"),
+                (&["X25519MLKEM768"], "X25519MLKEM768"),
+                // The controls: whoever cannot is let in all the same.
+                (&["X25519"], "X25519"),
+                (&["secp256r1"], "secp256r1"),
+            ] {
+                let client = Client::anonymous(&bundle(&running)).groups(groups);
+                let stream = client.handshake(running.address).await.unwrap();
+                let group = stream.get_ref().1.negotiated_key_exchange_group().unwrap();
+                assert_eq!(group_name(group), agreed, "{groups:?}");
+            }
+            lab.stop(running).await;
+        },
+    );
 }
