@@ -1,6 +1,6 @@
 //! JWT-SVIDs: issued to agents' workloads and minted, by keys of the token that live, are replaced and go.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use hallmark_api::{
     bundle::{GetBundleRequest, bundle_server::Bundle as _},
@@ -19,7 +19,7 @@ use hallmark_spiffe::{
 use hallmark_state::{Change, JwtKey, Node, NodeState, Outcome, RecordFilter, RecordKind, RecordQuery};
 use tonic::{Code, Status};
 
-use crate::lab::{Lab, TRUST_DOMAIN, entry, from_agent, id_message, isolated, local};
+use crate::lab::{Lab, TRUST_DOMAIN, entry, from_agent, id_message, isolated, key_files, local};
 
 async fn new_jwt(lab: &Lab, agent: &SpiffeId, entry: &str, audience: &[&str]) -> Result<types::Jwtsvid, Status> {
     let request = NewJwtsvidRequest {
@@ -393,16 +393,6 @@ fn a_key_that_the_token_has_lost_is_replaced_while_the_server_runs() {
     );
 }
 
-/// The files of the token's keys, one for each half.
-fn objects(folder: &Path) -> BTreeSet<std::path::PathBuf> {
-    let tokens = std::fs::read_dir(folder.join("tokens")).unwrap();
-    let files = tokens.flat_map(|token| std::fs::read_dir(token.unwrap().path()).unwrap());
-    let files = files.map(|file| file.unwrap().path());
-    files
-        .filter(|it| it.extension().is_some_and(|it| it == "object") && !it.ends_with("token.object"))
-        .collect()
-}
-
 #[test]
 fn a_key_that_has_lost_one_half_is_replaced() {
     isolated("jwt::a_key_that_has_lost_one_half_is_replaced", |folder| async move {
@@ -410,14 +400,14 @@ fn a_key_that_has_lost_one_half_is_replaced() {
         let with_tokens = std::fs::read(&file).unwrap();
         configure(&folder, "jwt_svids = false");
         Lab::start(&folder).await.stop().await;
-        let mut others = objects(&folder);
+        let mut others = key_files(&folder);
         std::fs::write(&file, with_tokens).unwrap();
         for half in 0..2 {
             let lab = Lab::start(&folder).await;
             let lost = lab.server.journal.state().active_jwt_key().cloned().unwrap();
             lab.stop().await;
             // Of what this start made, or the last round; the X.509 authority's key is from the first start.
-            let halves: Vec<_> = objects(&folder).difference(&others).cloned().collect();
+            let halves: Vec<_> = key_files(&folder).difference(&others).cloned().collect();
             assert_eq!(halves.len(), 2, "{halves:?}");
             std::fs::remove_file(&halves[half]).unwrap();
             let lab = Lab::start(&folder).await;

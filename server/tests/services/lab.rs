@@ -27,6 +27,14 @@ use tonic::Request;
 const INSIDE: &str = "HALLMARK_SERVER_TEST_FOLDER";
 pub(crate) const TRUST_DOMAIN: &str = "example.org";
 
+/// The files of the token's keys, one for each half.
+pub(crate) fn key_files(folder: &Path) -> BTreeSet<PathBuf> {
+    let tokens = fs::read_dir(folder.join("tokens")).unwrap();
+    let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+    let is_key = |path: &PathBuf| path.extension().is_some_and(|it| it == "object") && !path.ends_with("token.object");
+    files.map(|file| file.unwrap().path()).filter(is_key).collect()
+}
+
 /// Runs `body` in a child process, as SoftHSM takes its configuration from the environment. `name` is the test's
 /// full name.
 pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, body: impl FnOnce(PathBuf) -> F) {

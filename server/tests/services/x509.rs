@@ -30,7 +30,7 @@ use hallmark_state::{Authority, AuthorityState, Change, RecordFilter, RecordQuer
 use tonic::{Code, Status};
 
 use crate::{
-    lab::{Lab, TRUST_DOMAIN, isolated, local},
+    lab::{Lab, TRUST_DOMAIN, isolated, key_files, local},
     svids::csr,
 };
 
@@ -438,16 +438,6 @@ fn a_prepared_authority_whose_key_the_token_has_lost_never_signs() {
     );
 }
 
-/// The files of the token's keys, one for each half.
-fn halves(folder: &Path) -> BTreeSet<std::path::PathBuf> {
-    let tokens = std::fs::read_dir(folder.join("tokens")).unwrap();
-    let files = tokens.flat_map(|token| std::fs::read_dir(token.unwrap().path()).unwrap());
-    let files = files.map(|file| file.unwrap().path());
-    files
-        .filter(|it| it.extension().is_some_and(|it| it == "object") && !it.ends_with("token.object"))
-        .collect()
-}
-
 #[test]
 fn a_prepared_authority_that_has_lost_half_of_its_key_makes_room_for_another_one() {
     isolated(
@@ -455,11 +445,11 @@ fn a_prepared_authority_that_has_lost_half_of_its_key_makes_room_for_another_one
         |folder| async move {
             for half in 0..2 {
                 let lab = Lab::start(&folder).await;
-                let before = halves(&folder);
+                let before = key_files(&folder);
                 prepare(&lab.local_authority).await.unwrap();
                 let lost = lab.server.journal.state().prepared_authority().cloned().unwrap();
                 lab.stop().await;
-                let made: Vec<_> = halves(&folder).difference(&before).cloned().collect();
+                let made: Vec<_> = key_files(&folder).difference(&before).cloned().collect();
                 assert_eq!(made.len(), 2, "{made:?}");
                 std::fs::remove_file(&made[half]).unwrap();
                 let lab = Lab::start(&folder).await;
